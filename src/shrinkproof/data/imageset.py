@@ -1,0 +1,135 @@
+"""Labelled images in a fixed order: the value that every reader returns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof.errors import DataError
+
+
+class Images(Protocol):
+    """Random access to uint8 images of one size; an array in memory, a memory map, or files."""
+
+    def __getitem__(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images at the given positions, (n, H, W, 3) uint8."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSet:
+    """Labelled images in a fixed order.
+
+    Attributes:
+        source: the reference they were read from, for messages and tables.
+        images: random access to (n, H, W, 3) uint8.
+        shape: (H, W) of every image.
+        target: (N,) int64, class of each image.
+        classes: name of each class.
+        index: (N,) int64, index of each image in its source; random streams depend on it.
+        hashes: (N,) 16 hex digits of SHA-256 over the pixels (array sources) or the file
+            (folder sources).
+        groups: (N,) group of each image (drive, scene, patient), or None.
+        slices: name -> (N,) value of each image.
+        preset: corruption constants that fit these images, empty where only the study can know.
+    """
+
+    source: str
+    images: Images
+    shape: tuple[int, int]
+    target: NDArray[np.int64]
+    classes: tuple[str, ...]
+    index: NDArray[np.int64]
+    hashes: NDArray[np.str_]
+    groups: NDArray[np.str_] | None = None
+    slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    preset: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that all columns have one length and the labels fit the classes.
+
+        Raises:
+            DataError: they do not.
+        """
+        count = len(self.target)
+        columns = {"index": self.index, "hashes": self.hashes, **self.slices}
+        if self.groups is not None:
+            columns["groups"] = self.groups
+        for name, values in columns.items():
+            if len(values) != count:
+                raise DataError(
+                    f"{self.source}: {name} must have one value per image ({count}), "
+                    f"got {len(values)}"
+                )
+        if count and not (self.target.min() >= 0 and self.target.max() < len(self.classes)):
+            raise DataError(
+                f"{self.source}: labels must be 0 to {len(self.classes) - 1} "
+                f"({len(self.classes)} classes), got {self.target.min()} to {self.target.max()}"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.target)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the data: order, pixels, labels, classes, groups and slices."""
+        digest = hashlib.sha256(repr((self.classes, self.shape, sorted(self.slices))).encode())
+        digest.update(np.ascontiguousarray(self.hashes.astype("S16")).tobytes())
+        digest.update(self.target.tobytes())
+        digest.update(self.index.tobytes())
+        for values in [self.groups, *(self.slices[name] for name in sorted(self.slices))]:
+            if values is not None:
+                digest.update("\0".join(map(str, values)).encode())
+        return digest.hexdigest()[:16]
+
+    def take(self, positions: NDArray[np.int64]) -> ImageSet:
+        """Return the images at the given positions; each keeps its index in the source."""
+        return replace(
+            self,
+            images=Subset(self.images, positions),
+            target=self.target[positions],
+            index=self.index[positions],
+            hashes=self.hashes[positions],
+            groups=None if self.groups is None else self.groups[positions],
+            slices={name: values[positions] for name, values in self.slices.items()},
+        )
+
+    def batches(self, size: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """Yield ``(positions (n,), images (n, H, W, 3))`` in order."""
+        for start in range(0, len(self), size):
+            positions = np.arange(start, min(start + size, len(self)), dtype=np.int64)
+            yield positions, self.images[positions]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subset:
+    """Some of the images of another set, in a given order; nothing is copied until it is read."""
+
+    images: Images
+    positions: NDArray[np.int64]
+
+    def __getitem__(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the images at the given positions of this subset."""
+        return self.images[self.positions[positions]]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.positions)
+
+
+def hash_pixels(images: NDArray[np.uint8]) -> NDArray[np.str_]:
+    """Return 16 hex digits of SHA-256 over the pixels of each image, (N,)."""
+    return np.array(
+        [hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()[:16] for image in images],
+        dtype="U16",
+    )

@@ -1,0 +1,287 @@
+"""The contracts of the open sets, on one page.
+
+A plugin needs no base class from us: a class with these members, one entry point, and one call of
+the conformance check in ``shrinkproof.testing``. Every member class is a ``component`` (see
+``registry``): a frozen, keyword-only dataclass whose fields are exactly the keys of the study file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, Flag, auto
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from shrinkproof.records import Change, Condition, Failure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, device, nn
+
+A = TypeVar("A")
+B = TypeVar("B")
+P = TypeVar("P", contravariant=True)
+
+
+class Needs(Flag):
+    """What a step must be given besides the model."""
+
+    NOTHING = 0
+    CALIBRATION = auto()
+    TRAINING = auto()
+
+
+class Role(Enum):
+    """What a step is for: to make the model smaller, or to let it recover."""
+
+    COMPRESS = "compress"
+    RECOVER = "recover"
+
+
+class Better(Enum):
+    """Which direction of a metric is better."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    NONE = "none"
+
+
+class Feed(Protocol):
+    """Images of one split as preprocessed tensors."""
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        ...
+
+    def batches(
+        self,
+        size: int,
+        *,
+        order: NDArray[np.int64] | None = None,
+        augment: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``(inputs (n, C, H, W) float32, target (n,) int64)``, in ``order`` if given.
+
+        ``augment`` changes the uint8 images (n, H, W, 3) before preprocessing.
+        """
+        ...
+
+
+class Task(Protocol):
+    """What classification and detection do differently; nothing else asks which one it is."""
+
+    name: ClassVar[str]
+
+    def loss(self, outputs: Tensor, target: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Return the mean training loss of a batch, a scalar."""
+        ...
+
+
+def _ignore(values: Mapping[str, Any]) -> None:
+    """Drop a progress note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a step may use. Missing parts are None; a step declares what it needs in ``needs``.
+
+    Attributes:
+        task: the loss.
+        example: one preprocessed input, (1, C, H, W) float32.
+        calibration: images for observers and statistics.
+        training: images for fine-tuning.
+        device: where the model lives.
+        stream: named parts -> an independent ``numpy.random.Generator``; no global seeds.
+        note: receives progress and history as plain JSON values; steps never print.
+    """
+
+    task: Task
+    example: Tensor
+    device: device
+    stream: Callable[..., np.random.Generator]
+    calibration: Feed | None = None
+    training: Feed | None = None
+    note: Callable[[Mapping[str, Any]], None] = field(default=_ignore)
+
+
+class Compressor(Protocol):
+    """One step of a recipe: prune, quantize, cluster, train, or recalibrate."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    role: ClassVar[Role]
+
+    @property
+    def needs(self) -> Needs:
+        """What must be in the context; may depend on the settings."""
+        ...
+
+    def apply(self, model: nn.Module, context: Context) -> tuple[nn.Module, Change]:
+        """Edit the given private copy; return it and a JSON account of what was done."""
+        ...
+
+    def restore(self, model: nn.Module, change: Change) -> nn.Module:
+        """Repeat the structural part of a recorded change on a fresh model, without data."""
+        ...
+
+
+class Criterion(Protocol):
+    """Score weights; the lowest scores go first."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+    @property
+    def needs(self) -> Needs:
+        """What must be in the context."""
+        ...
+
+    def score(self, weight: Tensor, *, layer: str, context: Context) -> Tensor:
+        """Return scores of the same shape as ``weight``."""
+        ...
+
+
+class Draws(Protocol):
+    """Independent random generators, one for each image of a batch."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        ...
+
+    def each(self) -> Iterator[np.random.Generator]:
+        """Yield the generator of each image, in order."""
+        ...
+
+
+class Corruption(Protocol):
+    """A natural degradation of images."""
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    version: ClassVar[int]
+
+    def draw(
+        self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
+    ) -> Mapping[str, NDArray[Any]]:
+        """Draw all randomness of a batch of images of height and width ``shape``."""
+        ...
+
+    def apply(
+        self,
+        images: NDArray[np.uint8],
+        severity: int,
+        preset: str,
+        draws: Mapping[str, NDArray[Any]],
+    ) -> NDArray[np.uint8]:
+        """Return corrupted images; (N, H, W, 3) uint8 in and out, severity 1 to 5."""
+        ...
+
+
+class Metric(Protocol[P]):
+    """A number computed from the predictions of one condition."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    unit: ClassVar[str]
+    better: ClassVar[Better]
+    range: ClassVar[tuple[float, float]]
+
+    def __call__(self, predictions: P) -> float:
+        """Return the value; ``nan`` where it is undefined."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number of one cell, before it becomes a record.
+
+    Attributes:
+        metric: name of the metric.
+        value: the number, or None where it is undefined.
+        unit: ``fraction``, ``bytes``, ``seconds``, ``count``, ``nat``, ``ratio``.
+        better: ``higher``, ``lower`` or ``none``.
+        low: lower end of the 95 % interval, None where no interval is stated.
+        high: upper end.
+        interval: how the interval was made; empty where there is none.
+        count: number of images (or timed runs) behind the number.
+        basis: ``measured``, ``derived`` or ``simulated``.
+        reason: why the value is undefined, or the caveat that belongs to it.
+        slice: the part of the images it is about; empty for all.
+    """
+
+    metric: str
+    value: float | None
+    unit: str
+    better: str
+    low: float | None = None
+    high: float | None = None
+    interval: str = ""
+    count: int = 0
+    basis: str = "measured"
+    reason: str = ""
+    slice: str = ""
+
+
+class Subject(Protocol):
+    """A candidate that is loaded and ready to be measured."""
+
+    @property
+    def key(self) -> str:
+        """Key of the cell that is being measured."""
+        ...
+
+    @property
+    def form(self) -> str:
+        """``twin`` or ``artifact``."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Measure candidates under one condition."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    exclusive: ClassVar[bool]
+
+    def measure(
+        self, subjects: Sequence[Any], condition: Condition
+    ) -> Iterator[tuple[Any, Sequence[Measurement] | Failure]]:
+        """Yield each subject with its measurements; one bad subject never costs the others."""
+        ...
+
+
+class Engine(Protocol):
+    """Somewhere to run independent work."""
+
+    name: ClassVar[str]
+
+    def map(self, work: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B | Failure]]:
+        """Yield every item once with its result as it finishes; an exception becomes a Failure."""
+        ...
+
+
+class ModelSource(Protocol):
+    """One scheme of model references, ``scheme:rest``."""
+
+    name: ClassVar[str]
+
+    def fingerprint(self, rest: str, settings: Any, roots: Mapping[str, Path]) -> str:
+        """Return the identity of the model without importing torch."""
+        ...
+
+    def load(self, rest: str, settings: Any, roots: Mapping[str, Path]) -> Any:
+        """Return a ``LoadedModel``; ``settings`` is the study's ``ModelSpec``."""
+        ...
+
+
+class DataSource(Protocol):
+    """One scheme of data references, ``scheme:rest``."""
+
+    name: ClassVar[str]
+
+    def load(self, rest: str, roots: Mapping[str, Path]) -> Any:
+        """Return an ``ImageSet``; ``roots`` are the named places the user gave for data."""
+        ...
