@@ -1,3 +1,129 @@
-"""Compress a CNN after training and prove what that did to it."""
+"""Compress a CNN after training and prove what that did to it.
+
+Everything public is listed in ``__all__`` and loaded on first use, so that importing the package
+costs no torch and no numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 __version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from shrinkproof.compressors.cluster import Clustering
+    from shrinkproof.compressors.finetune import FineTuning
+    from shrinkproof.compressors.fold import Fold
+    from shrinkproof.compressors.quantize import StaticQuantization
+    from shrinkproof.compressors.recalibrate import Recalibration
+    from shrinkproof.compressors.recipe import Recipe
+    from shrinkproof.compressors.weights import WeightPruning
+    from shrinkproof.data.imageset import ImageSet
+    from shrinkproof.errors import (
+        CompressionError,
+        DataError,
+        ExportError,
+        MissingExtraError,
+        ModelError,
+        PluginError,
+        ShrinkproofError,
+        SpecError,
+        StoreError,
+        UnknownNameError,
+        UnsupportedLayerError,
+        UsageError,
+    )
+    from shrinkproof.models.loaded import LoadedModel, Preprocess
+    from shrinkproof.models.reference import ModelSpec, load_model
+    from shrinkproof.predictions import ClassificationPredictions
+    from shrinkproof.protocols import Context
+    from shrinkproof.records import Candidate, Cell, Change, Condition, Record
+    from shrinkproof.results.reading import Results
+    from shrinkproof.study import Study
+
+_PLACES: Final = {
+    "Candidate": "shrinkproof.records",
+    "Cell": "shrinkproof.records",
+    "Change": "shrinkproof.records",
+    "ClassificationPredictions": "shrinkproof.predictions",
+    "Clustering": "shrinkproof.compressors.cluster",
+    "CompressionError": "shrinkproof.errors",
+    "Condition": "shrinkproof.records",
+    "Context": "shrinkproof.protocols",
+    "DataError": "shrinkproof.errors",
+    "ExportError": "shrinkproof.errors",
+    "FineTuning": "shrinkproof.compressors.finetune",
+    "Fold": "shrinkproof.compressors.fold",
+    "ImageSet": "shrinkproof.data.imageset",
+    "LoadedModel": "shrinkproof.models.loaded",
+    "MissingExtraError": "shrinkproof.errors",
+    "ModelError": "shrinkproof.errors",
+    "ModelSpec": "shrinkproof.models.reference",
+    "PluginError": "shrinkproof.errors",
+    "Preprocess": "shrinkproof.models.loaded",
+    "Recalibration": "shrinkproof.compressors.recalibrate",
+    "Recipe": "shrinkproof.compressors.recipe",
+    "Record": "shrinkproof.records",
+    "Results": "shrinkproof.results.reading",
+    "ShrinkproofError": "shrinkproof.errors",
+    "SpecError": "shrinkproof.errors",
+    "StaticQuantization": "shrinkproof.compressors.quantize",
+    "StoreError": "shrinkproof.errors",
+    "Study": "shrinkproof.study",
+    "UnknownNameError": "shrinkproof.errors",
+    "UnsupportedLayerError": "shrinkproof.errors",
+    "UsageError": "shrinkproof.errors",
+    "WeightPruning": "shrinkproof.compressors.weights",
+    "load_model": "shrinkproof.models.reference",
+}
+
+__all__ = [
+    "Candidate",
+    "Cell",
+    "Change",
+    "ClassificationPredictions",
+    "Clustering",
+    "CompressionError",
+    "Condition",
+    "Context",
+    "DataError",
+    "ExportError",
+    "FineTuning",
+    "Fold",
+    "ImageSet",
+    "LoadedModel",
+    "MissingExtraError",
+    "ModelError",
+    "ModelSpec",
+    "PluginError",
+    "Preprocess",
+    "Recalibration",
+    "Recipe",
+    "Record",
+    "Results",
+    "ShrinkproofError",
+    "SpecError",
+    "StaticQuantization",
+    "StoreError",
+    "Study",
+    "UnknownNameError",
+    "UnsupportedLayerError",
+    "UsageError",
+    "WeightPruning",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*__all__, "__version__"]

@@ -13,7 +13,7 @@ from shrinkproof.errors import DataError
 # Shape suffixes: N images, C classes.
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class ClassificationPredictions:
     """Logits and truth of one condition.
 

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""What leaves the process: exported files, the sessions that run them, and candidates on disk."""

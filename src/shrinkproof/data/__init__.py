@@ -1,1 +1,18 @@
-"""Placeholder."""
+"""Where labeled images come from: one class per scheme of data references."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shrinkproof.registry import Registry
+
+DATA: Final = Registry(
+    "data source",
+    "shrinkproof.data",
+    {
+        "arrays": "shrinkproof.data.arrays:Arrays",
+        "cifar10": "shrinkproof.data.cifar:Cifar10",
+        "digits": "shrinkproof.data.digits:Digits",
+        "imagefolder": "shrinkproof.data.imagefolder:ImageFolder",
+    },
+)

@@ -41,6 +41,8 @@ class ImageSet:
         groups: (N,) group of each image (drive, scene, patient), or None.
         slices: name -> (N,) value of each image.
         preset: corruption constants that fit these images, empty where only the study can know.
+        preparation: how pixels are made from what is hashed (resize and crop of files), empty
+            where the pixels themselves are hashed.
     """
 
     source: str
@@ -53,6 +55,7 @@ class ImageSet:
     groups: NDArray[np.str_] | None = None
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     preset: str = ""
+    preparation: str = ""
 
     def __post_init__(self) -> None:
         """Check that all columns have one length and the labels fit the classes.
@@ -83,7 +86,8 @@ class ImageSet:
     @property
     def fingerprint(self) -> str:
         """Identity of the data: order, pixels, labels, classes, groups and slices."""
-        digest = hashlib.sha256(repr((self.classes, self.shape, sorted(self.slices))).encode())
+        head = (self.classes, self.shape, sorted(self.slices), self.preparation)
+        digest = hashlib.sha256(repr(head).encode())
         digest.update(np.ascontiguousarray(self.hashes.astype("S16")).tobytes())
         digest.update(self.target.tobytes())
         digest.update(self.index.tobytes())

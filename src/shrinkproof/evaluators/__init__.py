@@ -1,1 +1,13 @@
-"""Placeholder."""
+"""How candidates are measured; adding an evaluator is one line here."""
+
+from shrinkproof.registry import Registry
+
+EVALUATORS = Registry(
+    "evaluator",
+    "shrinkproof.evaluators",
+    {
+        "latency": "shrinkproof.evaluators.latency:Latency",
+        "scores": "shrinkproof.evaluators.scores:Scores",
+        "size": "shrinkproof.evaluators.size:Size",
+    },
+)

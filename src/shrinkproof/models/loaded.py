@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 
 from shrinkproof.errors import DataError
@@ -14,6 +15,8 @@ from shrinkproof.registry import component
 if TYPE_CHECKING:
     from torch import nn
 
+Scale = Annotated[float, pydantic.Field(gt=0)]
+
 
 @component
 class Preprocess:
@@ -21,11 +24,11 @@ class Preprocess:
 
     Attributes:
         mean: mean of each channel, on the scale 0 to 1.
-        std: standard deviation of each channel, on the scale 0 to 1.
+        std: standard deviation of each channel, on the scale 0 to 1; above 0.
     """
 
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: Annotated[tuple[float, float, float], pydantic.Field(strict=False)] = (0.0, 0.0, 0.0)
+    std: Annotated[tuple[Scale, Scale, Scale], pydantic.Field(strict=False)] = (1.0, 1.0, 1.0)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return (N, 3, H, W) float32 from (N, H, W, 3) uint8.

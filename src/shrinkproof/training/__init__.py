@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Training for recovery: how images reach the network, and the loop."""

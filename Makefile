@@ -1,0 +1,45 @@
+# One verb per chore. Every verb does its own set-up: .venv is made and filled on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# One thread per process: the tests run in two processes, and results must not depend on threads.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: demo test test-slow check format bench coverage clean help
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(READY) ## train, compress and prove a small network; prints the path of the report
+	$(BIN)/shrinkproof demo demo-run
+
+test: $(READY) ## all tests but the slow ones, at most 5 minutes
+	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'not slow'
+
+test-slow: $(READY) ## kills, coverage of intervals, real networks
+	$(ONE_THREAD) $(BIN)/pytest -n 2 -m slow
+
+check: $(READY) ## lint, format, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## repair what ruff can repair
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY) ## measure speed against the named peers, in one run
+	for script in benchmarks/*.py; do $(ONE_THREAD) $(BIN)/python $$script || exit 1; done
+
+coverage: $(READY) ## branches covered by the fast tests
+	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'not slow' --cov --cov-report=term-missing
+
+clean: ## remove what the other verbs made
+	rm -rf $(VENV) demo-run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

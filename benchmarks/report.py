@@ -1,0 +1,146 @@
+"""Time and size of the page of a large study: 50 candidates x 76 conditions x 15 metrics.
+
+Run it alone on an idle machine: ``python benchmarks/report.py``. Budget: 10 s and 2 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from shrinkproof.decision.choice import Objective, Option, decide
+from shrinkproof.protocols import Better
+from shrinkproof.records import COLUMNS, Candidate, Condition
+from shrinkproof.report.page import Page, render
+from shrinkproof.selectors import Selector
+
+METRICS = (
+    "accuracy.top1",
+    "accuracy.nll",
+    "accuracy.brier",
+    "calibration.ece",
+    "calibration.ece_equal_mass",
+    *(f"plugin.metric{i}" for i in range(10)),
+)
+CONDITIONS = (
+    Condition(),
+    *(Condition(f"corruption_{i:02d}", s) for i in range(15) for s in range(1, 6)),
+)
+ERROR, BYTES = "robustness.mean_error", "cost.bytes"
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Fifteen bins of a reliability diagram."""
+
+    low: np.ndarray
+    high: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+
+def column_values(candidate: Candidate, size: int) -> dict[str, object]:
+    """Return the columns that are equal in all rows of a candidate."""
+    same = dict.fromkeys(COLUMNS, "")
+    same |= {"study": "large", "cell": "0123456789abcdef", "model": candidate.model}
+    same |= {"recipe": candidate.recipe, "role": candidate.role, "evaluator": "scores"}
+    same |= {"form": "artifact", "basis": "measured", "status": "ok", "interval": "bootstrap"}
+    return {name: [value] * size for name, value in same.items()}
+
+
+def scores(candidate: Candidate, rng: np.random.Generator, splits: tuple[str, ...]) -> pl.DataFrame:
+    """Return the rows of all metrics under all conditions, values and changes."""
+    names = [*METRICS, "change.accuracy.top1"]
+    keys = [(s, c, m) for s in splits for c in CONDITIONS for m in names]
+    value = rng.uniform(0.5, 0.95, len(keys))
+    is_change = np.array([m.startswith("change.") for _, _, m in keys])
+    value = np.where(is_change, value - 0.7, value)
+    columns = column_values(candidate, len(keys)) | {
+        "repeat": [0] * len(keys),
+        "split": [s for s, _, _ in keys],
+        "condition": [c.corruption for _, c, _ in keys],
+        "severity": [c.severity for _, c, _ in keys],
+        "metric": [m for _, _, m in keys],
+        "value": value,
+        "low": value - 0.01,
+        "high": value + 0.01,
+        "unit": ["fraction"] * len(keys),
+        "better": ["higher" if "top1" in m else "lower" for _, _, m in keys],
+        "count": [10_000] * len(keys),
+    }
+    return pl.DataFrame(columns).select(COLUMNS)
+
+
+def single(candidate: Candidate, metric: str, value: float, condition: str) -> pl.DataFrame:
+    """Return one row without severity."""
+    unit = "bytes" if metric == BYTES else "fraction"
+    columns = column_values(candidate, 1) | {
+        "repeat": [0], "split": ["report" if condition else ""], "condition": [condition],
+        "severity": [0], "metric": [metric], "value": [value], "low": [value * 0.98],
+        "high": [value * 1.02], "unit": [unit], "better": ["lower"], "count": [10_000],
+    }  # fmt: skip
+    return pl.DataFrame(columns).select(COLUMNS)
+
+
+def large_page(count: int) -> Page:
+    """Return a study of ``count`` recipes with planted random numbers."""
+    rng = np.random.default_rng(0)
+    candidates = [
+        Candidate(f"k{i}", "model", "baseline" if i == 0 else f"recipe{i}",
+                  role="baseline" if i == 0 else "recipe")
+        for i in range(count)
+    ]  # fmt: skip
+    tables, options = [], []
+    for candidate in candidates:
+        error, size = float(rng.uniform(0.1, 0.5)), float(rng.integers(10**5, 10**7))
+        tables += [
+            scores(candidate, rng, ("select", "report")),
+            single(candidate, ERROR, error, "corrupted"),
+            single(candidate, BYTES, size, ""),
+        ]
+        options.append(
+            Option(candidate.label, candidate.key, candidate.role, {ERROR: error, BYTES: size})
+        )
+    edges = np.linspace(0, 1, 16)
+    middle = (edges[1:] + edges[:-1]) / 2
+    bins = Bins(edges[:-1], edges[1:], np.arange(15) * 50, middle, middle * 0.9)
+    goals = [Objective(Selector.parse(name), Better.LOWER) for name in (ERROR, BYTES)]
+    return Page(
+        study="large",
+        generated="2026-11-20",
+        version="benchmark",
+        records=pl.concat(tables),
+        candidates=candidates,
+        decision=decide(options, goals),
+        decision_objectives=(ERROR, BYTES),
+        reliability={(c.label, kind): bins for c in candidates for kind in ("clean", "corrupted")},
+    )
+
+
+def main() -> None:
+    """Print rows, seconds and bytes; optionally write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=50)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    page = large_page(options.candidates)
+    start, cpu = time.perf_counter(), time.process_time()
+    html = render(page)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    size = len(html.encode()) / 1e6
+    print(
+        f"{len(page.records)} rows: {seconds:.2f} s (budget 10; {cpu:.2f} s of CPU), "
+        f"{size:.2f} MB (budget 2)"
+    )
+    if options.output:
+        options.output.write_text(html, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

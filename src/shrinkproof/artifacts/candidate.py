@@ -1,0 +1,135 @@
+"""A candidate on disk: weights, changes, identity and exported file; written and loaded again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from shrinkproof.errors import ModelError
+from shrinkproof.records import Candidate, Change
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from shrinkproof.artifacts.export import ExportReport
+
+WEIGHTS: Final = "weights.safetensors"
+CHANGES: Final = "changes.json"
+RECIPE: Final = "recipe.json"
+NETWORK: Final = "model.onnx"
+
+
+def write_candidate(
+    directory: Path,
+    *,
+    module: nn.Module,
+    changes: Sequence[Change],
+    candidate: Candidate,
+    example: Tensor,
+) -> ExportReport:
+    """Write everything that reloads a candidate without its recipe's data.
+
+    ``weights.safetensors`` (state dict), ``changes.json``, ``recipe.json`` (the candidate) and
+    ``model.onnx``. Each file is written whole or not at all, ``recipe.json`` last; equal
+    candidates give equal bytes.
+
+    Args:
+        directory: made where it is missing.
+        module: the model after its recipe, baked, in evaluation mode.
+        changes: what the recipe did, in order.
+        candidate: who it is.
+        example: (n, C, H, W) float32 input.
+
+    Returns:
+        What was exported.
+
+    Raises:
+        ExportError: a file cannot be written, or the model cannot be exported.
+    """
+    import safetensors.torch
+
+    from shrinkproof.artifacts.export import export_onnx
+    from shrinkproof.artifacts.proto import write_bytes
+
+    # Shared tensors are written once per name: a state dict has both names, too.
+    state = {name: t.detach().cpu().clone().contiguous() for name, t in module.state_dict().items()}
+    write_bytes(directory / WEIGHTS, safetensors.torch.save(state))
+    write_bytes(directory / CHANGES, _as_bytes([change.as_json() for change in changes]))
+    report = export_onnx(module, example, directory / NETWORK, changes=changes)
+    write_bytes(directory / RECIPE, _as_bytes(candidate.as_json()))
+    return report
+
+
+def _as_bytes(value: object) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def read_changes(directory: Path) -> tuple[Change, ...]:
+    """Return what the recipe of a stored candidate did, in order.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    path = directory / CHANGES
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(Change.from_json(value) for value in values)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(
+            f"{path}: must be the changes of a candidate, got {type(error).__name__}: {error}; "
+            "make the candidate again"
+        ) from error
+
+
+def load_candidate(directory: Path, fresh: nn.Module) -> nn.Module:
+    """Return the stored model, bit for bit, in evaluation mode.
+
+    Args:
+        directory: written by `write_candidate`.
+        fresh: the model the recipe started from; copied, never edited, its weights do not matter.
+
+    Raises:
+        ModelError: a file is missing or damaged, or the weights do not fit the architecture.
+    """
+    from shrinkproof.compressors.recipe import Recipe
+
+    changes = read_changes(directory)
+    module: nn.Module = Recipe().restore(fresh, changes)
+    state = _read_weights(directory / WEIGHTS)
+    problems = _misfits(module.state_dict(), state)
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
+        raise ModelError(
+            f"{directory / WEIGHTS}: the weights must fit the model the recipe started from, got "
+            f"{shown}. Load the same architecture, with the same number of classes."
+        )
+    module.load_state_dict(state, strict=True)
+    return module.eval()
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    import safetensors
+    import safetensors.torch
+
+    try:
+        state: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(
+            f"{path}: must be the weights of a candidate, got {type(error).__name__}: {error}; "
+            "make the candidate again"
+        ) from error
+    return state
+
+
+def _misfits(expected: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
+    """Return one line per tensor that is missing, unexpected, or of another shape."""
+    lines = [f"{name} is missing" for name in expected if name not in got]
+    lines += [f"{name} is unexpected" for name in got if name not in expected]
+    lines += [
+        f"{name} has shape {tuple(got[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in got and got[name].shape != tensor.shape
+    ]
+    return lines

@@ -1,0 +1,279 @@
+"""A model as an ONNX file: real integers, packed codebooks, equal bytes for equal models."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof.errors import ExportError
+from shrinkproof.records import Change
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import Tensor, nn
+
+    from shrinkproof.artifacts.proto import Graph
+
+INPUT: Final = "images"
+OUTPUT: Final = "logits"
+_SCALE: Final = "_scale"
+
+AGREEMENT: Final = 1e-3
+"""Largest difference of a floating-point file, as a part of the largest logit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        path: the file.
+        bytes: its size.
+        integers: weights that are stored as 8-bit integers.
+        packed: weights that are stored as indices and a table.
+        notes: what a reader would expect to be smaller or an integer and is not, with the reason.
+        difference: largest absolute difference between the logits of file and model, on
+            the example and on noise.
+    """
+
+    path: Path
+    bytes: int
+    integers: tuple[str, ...]
+    packed: tuple[str, ...]
+    notes: tuple[str, ...]
+    difference: float
+
+
+def export_onnx(
+    model: nn.Module, example: Tensor, path: Path, *, changes: Sequence[Change] = ()
+) -> ExportReport:
+    """Write a model as an ONNX file that a stock ONNX Runtime executes.
+
+    Imitated 8-bit activations become QuantizeLinear and DequantizeLinear, weights with a scale
+    become 8-bit integers, clustered weights become indices and a table. The batch size is free.
+    The file holds no time, path or stack trace: equal models give equal bytes.
+
+    Args:
+        model: baked, in evaluation mode.
+        example: (n, C, H, W) float32 input, n >= 1.
+        path: the file; it is written whole or not at all.
+        changes: what the recipe did; only weights that it clustered are packed.
+
+    Raises:
+        ExportError: the model cannot be exported, a weight is off its integer grid, or the file
+            does not agree with the model.
+    """
+    from shrinkproof.artifacts.packing import clustered_tensors
+    from shrinkproof.artifacts.proto import Graph, write_bytes
+
+    _refuse_unready(model)
+    graph = Graph(_translate(model, example))
+    _drop_zero_biases(graph, model)
+    scales = _scales(model, graph)
+    packed: list[str] = []
+    notes: list[str] = []
+    aliases = _aliases(model, graph)
+    clustered = {aliases[n] for n in clustered_tensors(changes) if n in aliases}
+    for name in sorted({*scales, *clustered}):
+        if _store(graph, name, scales.get(name), pack_it=name in clustered):
+            packed.append(name)
+        elif name in clustered:
+            notes.append(f"{name}: not packed, because that would not save bytes")
+    if scales:
+        _complete_integers(graph, scales, notes)
+    write_bytes(path, graph.finish().SerializeToString(deterministic=True))
+    return ExportReport(
+        path=path,
+        bytes=path.stat().st_size,
+        integers=tuple(sorted(scales)),
+        packed=tuple(packed),
+        notes=tuple(notes),
+        difference=_agree(model, example, path, exact=not scales),
+    )
+
+
+def _refuse_unready(model: nn.Module) -> None:
+    from torch.nn.utils import parametrize
+
+    if any(parametrize.is_parametrized(layer) for layer in model.modules()):
+        raise ExportError(
+            "a model must be baked before it is exported, got constraints that are still "
+            "attached; call `bake` first"
+        )
+    if any(layer.training for layer in model.modules()):
+        raise ExportError(
+            "a model must be in evaluation mode to be exported, got training mode; call "
+            "`model.eval()` first"
+        )
+
+
+def _translate(model: nn.Module, example: Tensor) -> onnx.ModelProto:
+    """Return the model as plain ONNX operators with its weights as they are.
+
+    The exporter's own optimizer would merge batch norms into weights, and a clustered weight would
+    lose its levels; so only constants are folded here. The runtime merges them while it loads.
+    """
+    import onnxscript.optimizer
+    import torch
+
+    from shrinkproof.artifacts.proto import OPSET
+
+    # A batch of one would be taken for a constant.
+    inputs = example[:1].expand(2, *example.shape[1:]).contiguous()
+    try:
+        with _silence():
+            program = torch.onnx.export(
+                model,
+                (inputs,),
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+                opset_version=OPSET,
+                custom_translation_table=_own_operators(),
+            )
+            if program is None:
+                raise ExportError(f"{type(model).__name__}: the exporter returned no program")
+            onnxscript.optimizer.fold_constants(program.model)
+            onnxscript.optimizer.remove_unused_nodes(program.model)
+            proto: onnx.ModelProto = program.model_proto
+    except (torch.onnx.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
+        lines = str(error).strip().splitlines()
+        raise ExportError(
+            f"{type(model).__name__}: the model must be expressible in ONNX operators, got "
+            f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+        ) from error
+    if proto.functions:
+        import onnx.inliner
+
+        proto = onnx.inliner.inline_local_functions(proto)
+    return proto
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the exporter's remarks about itself off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _own_operators() -> dict[Any, Any]:
+    import torch
+    from onnxscript import opset21
+
+    import shrinkproof.compressors.activation  # noqa: F401  (registers the operator)
+
+    def fake_quantize(inputs: Any, scale: Any, zero_point: Any) -> Any:
+        levels = opset21.QuantizeLinear(inputs, scale, zero_point)
+        return opset21.DequantizeLinear(levels, scale, zero_point)
+
+    return {torch.ops.shrinkproof.fake_quantize.default: fake_quantize}
+
+
+def _drop_zero_biases(graph: Graph, model: nn.Module) -> None:
+    """Remove the zeros that the exporter writes for convolutions without a bias."""
+    own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for node in graph.nodes:
+        if node.op_type != "Conv" or len(node.input) < 3 or node.input[2] in own:
+            continue
+        if node.input[2] in graph.initializers and not graph.array(node.input[2]).any():
+            del node.input[2]
+
+
+def _aliases(model: nn.Module, graph: Graph) -> dict[str, str]:
+    """Return parameter name -> the name it has in the file; shared parameters have one there."""
+    by_identity: dict[int, str] = {}
+    named = list(model.named_parameters(remove_duplicate=False))
+    for name, parameter in named:
+        if name in graph.initializers:
+            by_identity.setdefault(id(parameter), name)
+    return {name: by_identity[id(p)] for name, p in named if id(p) in by_identity}
+
+
+def _scales(model: nn.Module, graph: Graph) -> dict[str, NDArray[np.float32]]:
+    """Return weight name in the file -> its scale, for the weights on an integer grid."""
+    aliases = _aliases(model, graph)
+    found: dict[str, NDArray[np.float32]] = {}
+    for name, buffer in model.named_buffers():
+        weight = name.removesuffix(_SCALE)
+        if weight != name and weight in aliases:
+            found[aliases[weight]] = buffer.detach().cpu().numpy().astype(np.float32)
+    return found
+
+
+def _store(graph: Graph, name: str, scale: NDArray[np.float32] | None, *, pack_it: bool) -> bool:
+    """Store one weight as integers, as indices and a table, or both; return whether packed."""
+    from shrinkproof.artifacts.lowering import INTEGER_NAME, store_weight, to_integers
+    from shrinkproof.artifacts.packing import pack
+
+    # Adding zero turns -0.0 into 0.0: one value must not take two levels.
+    weight = graph.array(name) + np.float32(0)
+    if scale is None:
+        rebuilt = pack(graph, name, weight) if pack_it else ""
+        if rebuilt:
+            graph.redirect(name, rebuilt, list(graph.users(name)))
+        return bool(rebuilt)
+    integers = to_integers(weight, scale, name)
+    rebuilt = pack(graph, name, integers) if pack_it else ""
+    value = rebuilt or graph.add_initializer(INTEGER_NAME.format(name), integers)
+    store_weight(graph, name, scale, value)
+    return bool(rebuilt)
+
+
+def _complete_integers(
+    graph: Graph, scales: dict[str, NDArray[np.float32]], notes: list[str]
+) -> None:
+    from shrinkproof.artifacts.lowering import carry_integers, store_bias
+
+    carry_integers(graph)
+    for name in sorted(scales):
+        notes.extend(store_bias(graph, name, scales[name]))
+
+
+def _agree(model: nn.Module, example: Tensor, path: Path, *, exact: bool) -> float:
+    """Return the largest difference between file and model on the example and noise.
+
+    Raises:
+        ExportError: a floating-point file does not give the model's logits, or one is not finite.
+    """
+    import torch
+
+    from shrinkproof.artifacts.session import Session
+
+    # The example may be all zeros, which would not show a wrong weight.
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn((3, *example.shape[1:]), generator=generator).to(example)
+    probe = torch.cat([example, example[:1] + noise])
+    with torch.no_grad():
+        expected = model(probe).cpu().numpy()
+    got = Session(path)(probe.cpu().numpy())
+    if got.shape != expected.shape:
+        raise ExportError(
+            f"{path}: the file must give logits of shape {expected.shape}, got {got.shape}"
+        )
+    difference = float(np.abs(got - expected).max())
+    limit = AGREEMENT * float(np.abs(expected).max()) + 1e-6
+    if not np.isfinite(difference) or (exact and difference > limit):
+        raise ExportError(
+            f"{path}: the file must give the model's logits to {limit:.3g}, got a difference of "
+            f"{difference:.3g}"
+        )
+    return difference

@@ -1,0 +1,158 @@
+"""From imitated to real integers: 8-bit weights, 32-bit biases, an unbroken integer path."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from shrinkproof.artifacts.proto import Graph
+from shrinkproof.errors import ExportError
+
+MOVERS: Final = frozenset(
+    {
+        *("Slice", "Pad", "MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"),
+        *("Relu", "Expand", "DepthToSpace", "SpaceToDepth"),
+    }
+)
+"""Operators that only move numbers of their first input, or write zeros."""
+
+INTEGER_NAME: Final = "{}.integer"
+
+
+def to_integers(
+    weight: NDArray[np.float32], scale: NDArray[np.float32], name: str
+) -> NDArray[np.int8]:
+    """Return the integers behind a weight on an integer grid.
+
+    Args:
+        weight: (out, ...) float32.
+        scale: (out,) or (1,) float32.
+        name: name of the weight, for messages.
+
+    Raises:
+        ExportError: a weight is not on the grid, so that the file would not be the model.
+    """
+    steps = scale.reshape(-1, *[1] * (weight.ndim - 1))
+    integers = np.rint(weight / steps)
+    off = int((integers.astype(np.float32) * steps != weight).sum())
+    if off or not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 127:
+        raise ExportError(
+            f"{name}: all weights must be whole multiples of {name}_scale, up to 127 of them, got "
+            f"{off} of {weight.size} that are not; was the weight changed after quantization?"
+        )
+    return np.asarray(integers, dtype=np.int8)
+
+
+def store_weight(graph: Graph, name: str, scale: NDArray[np.float32], integers: str) -> None:
+    """Let all users of a weight read ``integers`` (a value of the graph) times the scale.
+
+    Per output channel on axis 0, or per tensor where there is one scale.
+    """
+    per_tensor = scale.size == 1
+    graph.add_initializer(f"{name}_scale", scale.reshape(()) if per_tensor else scale)
+    node = _dequantize(graph, integers, f"{name}_scale", np.int8, name)
+    users = list(graph.users(name))
+    graph.insert(users[0], [node])
+    graph.redirect(name, node.output[0], users)
+
+
+def _dequantize(
+    graph: Graph, integers: str, scale: str, dtype: type[np.signedinteger[Any]], stem: str
+) -> onnx.NodeProto:
+    """Return the operator that makes ``integers`` numbers, per channel where scales differ."""
+    shape = graph.array(scale).shape
+    # The zero point is optional in ONNX, but ONNX Runtime 1.31 fuses linear layers only with one.
+    zeros = graph.add_initializer(
+        f"zero.{np.dtype(dtype).name}.{'x'.join(map(str, shape)) or 'scalar'}",
+        np.zeros(shape, dtype),
+    )
+    node = helper.make_node(
+        "DequantizeLinear",
+        [integers, scale, zeros],
+        [f"{stem}.dequantized"],
+        name=f"{stem}.dequantize",
+    )
+    if shape:
+        node.attribute.append(helper.make_attribute("axis", 0))
+    return node
+
+
+def store_bias(graph: Graph, name: str, scale: NDArray[np.float32]) -> list[str]:
+    """Store the biases beside a weight as 32-bit integers; return what had to stay float.
+
+    The unit of a bias is the scale of the layer's input times the scale of its weight, so that
+    the kernel adds it to the sum of integer products (Jacob et al. 2018, section 2.4).
+    """
+    left = []
+    for node in list(graph.users(f"{name}.dequantized")):
+        bias = node.input[2] if len(node.input) > 2 else ""
+        source = graph.producer(node.input[0])
+        if bias not in graph.initializers or source is None:
+            continue
+        if source.op_type != "DequantizeLinear":
+            left.append(f"bias of {name}: the layer's input is not an 8-bit integer")
+            continue
+        unit = (graph.array(source.input[1]).astype(np.float32) * scale).astype(np.float32)
+        unit = unit.reshape(-1)
+        integers = np.rint(graph.array(bias).astype(np.float64) / unit)
+        if np.abs(integers).max(initial=0) >= 2**31:
+            left.append(f"bias of {name}: does not fit into 32 bits")
+            continue
+        _replace_bias(graph, node, integers.astype(np.int32), unit)
+    return left
+
+
+def _replace_bias(
+    graph: Graph, node: onnx.NodeProto, integers: NDArray[np.int32], unit: NDArray[np.float32]
+) -> None:
+    # Named after the node, because layers that share a bias have inputs of different scale.
+    stem = f"{node.name}.bias"
+    graph.add_initializer(f"{stem}.integer", integers)
+    graph.add_initializer(f"{stem}.scale", unit.reshape(()) if unit.size == 1 else unit)
+    dequantize = _dequantize(graph, f"{stem}.integer", f"{stem}.scale", np.int32, stem)
+    graph.insert(node, [dequantize])
+    node.input[2] = dequantize.output[0]
+
+
+def carry_integers(graph: Graph) -> int:
+    """Repeat the quantizer behind operators that only move numbers; return how many.
+
+    ``round((q - z) * s / s) + z`` is ``q`` again, so nothing changes; but a runtime fuses integer
+    kernels only where each operator stands between its own pair.
+    """
+    count = 0
+    for node in list(graph.nodes):
+        source = graph.producer(node.input[0]) if node.op_type in MOVERS else None
+        if source is None or source.op_type != "DequantizeLinear":
+            continue
+        users = list(graph.users(node.output[0]))
+        if node.output[0] in graph.outputs or _is_requantized(users):
+            continue
+        parameters = list(source.input[1:])
+        value = node.output[0]
+        pair = [
+            helper.make_node(
+                "QuantizeLinear",
+                [value, *parameters],
+                [f"{value}.carried"],
+                name=f"{node.name}.quantize",
+            ),
+            helper.make_node(
+                "DequantizeLinear",
+                [f"{value}.carried", *parameters],
+                [f"{value}.again"],
+                name=f"{node.name}.dequantize",
+            ),
+        ]
+        graph.insert_after(node, pair)
+        graph.redirect(value, f"{value}.again", users)
+        count += 1
+    return count
+
+
+def _is_requantized(users: list[onnx.NodeProto]) -> bool:
+    return bool(users) and all(user.op_type == "QuantizeLinear" for user in users)

@@ -1,0 +1,104 @@
+"""Exported files in their real runtime, on the CPU."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from shrinkproof.errors import ExportError, ModelError
+
+
+class Session:
+    """An exported file, loaded and ready to run with ONNX Runtime.
+
+    Args:
+        path: the ``.onnx`` file.
+        threads: threads of one call; calls do not run side by side.
+
+    Raises:
+        ModelError: the file is missing or is no network the runtime can run.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ModelError(f"{self.path}: an exported network must be a file, got none")
+        if threads < 1:
+            raise ModelError(f"{self.path}: threads must be 1 or more, got {threads}")
+        self.threads = threads
+        self._session = _open(self.path, threads)
+        inputs = self._session.get_inputs()
+        outputs = self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) < 1:
+            raise ModelError(
+                f"{self.path}: a network must have one input and an output, got {len(inputs)} "
+                f"inputs and {len(outputs)} outputs"
+            )
+        self._input: str = inputs[0].name
+        self._output: str = outputs[0].name
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the runtime, for the record."""
+        return f"onnxruntime {onnxruntime.__version__}"
+
+    def __call__(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (N, C) float32 of preprocessed inputs (N, channels, H, W) float32.
+
+        Raises:
+            ExportError: the runtime refuses the inputs or fails.
+        """
+        try:
+            (logits,) = self._session.run([self._output], {self._input: inputs})
+        except _RUNTIME_ERRORS as error:
+            raise ExportError(
+                f"{self.path}: the runtime must accept inputs of shape {inputs.shape} "
+                f"{inputs.dtype}, got {type(error).__name__}: {_first_line(error)}"
+            ) from error
+        return np.asarray(logits, dtype=np.float32)
+
+    def nodes(self) -> tuple[str, ...]:
+        """Return the operators that really run, after the runtime's own optimization."""
+        import onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            optimized = Path(folder) / "optimized.onnx"
+            _open(self.path, self.threads, optimized=optimized)
+            graph = onnx.load(str(optimized)).graph
+        return tuple(node.op_type for node in graph.node)
+
+
+_STATE = onnxruntime.capi.onnxruntime_pybind11_state
+_RUNTIME_ERRORS = (
+    *(_STATE.Fail, _STATE.InvalidArgument, _STATE.InvalidGraph, _STATE.InvalidProtobuf),
+    *(_STATE.NotImplemented, _STATE.RuntimeException, _STATE.NoSuchFile, _STATE.EPFail),
+    *(ValueError, RuntimeError),
+)
+
+
+def _open(path: Path, threads: int, *, optimized: Path | None = None) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except _RUNTIME_ERRORS as error:
+        raise ModelError(
+            f"{path}: the runtime must be able to load the file, got {type(error).__name__}: "
+            f"{_first_line(error)}; export the model again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "no message"

@@ -1,0 +1,45 @@
+"""All commands, in the groups that ``--help`` shows."""
+
+from __future__ import annotations
+
+import typer
+
+from shrinkproof.cli import decide, deliver, start, study, tools
+
+app = typer.Typer(
+    name="shrinkproof",
+    help="Compress a CNN after training and prove what that did to it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "SHRINKPROOF",
+    },
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        from shrinkproof import __version__
+
+        typer.echo(f"shrinkproof {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for group, commands in {
+    "Start": (start.demo, start.init, start.doctor),
+    "Study": (study.check, study.plan, study.run, study.status),
+    "Decide": (decide.results, decide.pareto),
+    "Deliver": (deliver.report,),
+    "Tools": (tools.list_, tools.schema),
+}.items():
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), rich_help_panel=group)(command)

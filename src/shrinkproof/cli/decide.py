@@ -1,0 +1,58 @@
+"""Commands that read a run: results, pareto."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from shrinkproof.cli import DONE, UNFINISHED
+from shrinkproof.cli.options import AsJson, RunFolder
+from shrinkproof.errors import UsageError
+
+
+def results(
+    folder: RunFolder,
+    as_json: AsJson = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print all records as CSV, one number per row.")
+    ] = False,
+) -> int:
+    """Show the candidates with their numbers; all records with --json or --csv."""
+    from shrinkproof.results import Results
+
+    found = Results.load(folder)
+    if as_json:
+        rows = [record.as_json() for record in found.records]
+        typer.echo(json.dumps({"version": 1, "records": rows, "caveats": found.caveats}))
+    elif as_csv:
+        typer.echo(found.frame().write_csv(), nl=False)
+    else:
+        from shrinkproof.cli.tables import print_results
+
+        print_results(found)
+    return UNFINISHED if found.failures else DONE
+
+
+def pareto(folder: RunFolder, as_json: AsJson = False) -> int:
+    """Show the front and the choice, computed on the select split."""
+    from shrinkproof.results import Results
+
+    found = Results.load(folder)
+    decision = found.decision
+    if decision is None:
+        raise UsageError(
+            f"{folder}: the study has no 'select' section, so there is nothing to choose by; add "
+            "one, for example select: {minimize: [robustness.mean_error, cost.bytes]}, and run it "
+            "again"
+        )
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps({"version": 1, "split": found.deciding, **asdict(decision)}))
+    else:
+        from shrinkproof.cli.tables import print_decision
+
+        print_decision(found)
+    return DONE if decision.chosen else UNFINISHED

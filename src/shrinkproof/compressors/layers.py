@@ -1,0 +1,76 @@
+"""Which layers a step treats, and why it leaves the others alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from shrinkproof.errors import CompressionError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Scope = Literal["conv", "conv+linear"]
+"""Convolutions only, or fully connected layers too."""
+
+
+@dataclass(slots=True)
+class Layers:
+    """The layers of a model from a step's point of view.
+
+    Attributes:
+        treated: qualified name -> every module that holds this weight; more than one where
+            layers share it.
+        untouched: qualified name -> reason.
+    """
+
+    treated: dict[str, list[nn.Module]] = field(default_factory=dict)
+    untouched: dict[str, str] = field(default_factory=dict)
+
+
+def select_layers(model: nn.Module, scope: Scope, *, step: str) -> Layers:
+    """Return the convolutions (and fully connected layers) whose weight can be constrained.
+
+    Layers that share one weight appear once, under the first name.
+
+    Raises:
+        CompressionError: there is nothing to treat.
+    """
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    from shrinkproof.compressors.constraint import why_not_constrainable
+
+    layers = Layers()
+    owner: dict[int, str] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, (_ConvNd, nn.Linear)):
+            continue
+        if scope == "conv" and isinstance(module, nn.Linear):
+            layers.untouched[name] = "fully connected; the setting is 'conv'"
+            continue
+        reason = why_not_constrainable(module)
+        if reason:
+            layers.untouched[name] = f"its weight cannot be constrained: {reason}"
+            continue
+        first = owner.setdefault(id(_storage(module)), name)
+        layers.treated.setdefault(first, []).append(module)
+        if first != name:
+            layers.untouched[name] = f"shares its weight with {first}, where it is treated"
+    if not layers.treated:
+        wanted = "convolution" if scope == "conv" else "convolution or fully connected layer"
+        skipped = "; ".join(f"{n}: {r}" for n, r in layers.untouched.items())
+        raise CompressionError(
+            f"{step}: the model must have at least one {wanted} to treat, got none"
+            + (f" ({skipped})" if skipped else "")
+        )
+    return layers
+
+
+def _storage(module: nn.Module) -> object:
+    """Return the parameter behind a weight, constrained or not."""
+    from shrinkproof.compressors.constraint import is_constrained
+
+    if is_constrained(module):
+        return module.parametrizations["weight"].original  # type: ignore[index, union-attr]
+    return module._parameters["weight"]

@@ -1,0 +1,165 @@
+"""Ordered steps: copy the model once, run them, prove each kept what the earlier ones made."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydantic
+
+from shrinkproof.compressors import COMPRESSORS
+from shrinkproof.errors import CompressionError, ModelError
+from shrinkproof.protocols import Compressor, Context, Needs, Role
+from shrinkproof.records import Change, Json
+from shrinkproof.registry import identity_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Ordered steps, usable wherever one step is.
+
+    Attributes:
+        steps: compressors in order; a recipe among them counts as its steps.
+    """
+
+    steps: tuple[Compressor, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Put the steps of inner recipes in their place."""
+        flat: list[Compressor] = []
+        for step in self.steps:
+            flat.extend(step.steps if isinstance(step, Recipe) else [step])
+        object.__setattr__(self, "steps", tuple(flat))
+
+    @property
+    def needs(self) -> Needs:
+        """What any of the steps needs."""
+        needs = Needs.NOTHING
+        for step in self.steps:
+            needs |= step.needs
+        return needs
+
+    def schedule(self) -> list[Json]:
+        """Return the identities of the steps that recover, in order.
+
+        The dense control of a recipe is the recipe of exactly these steps.
+        """
+        return [identity_of(step) for step in self.steps if step.role is Role.RECOVER]
+
+    def apply(self, model: nn.Module, context: Context) -> tuple[nn.Module, tuple[Change, ...]]:
+        """Return a compressed copy in evaluation mode, and one change for each step.
+
+        The given model is never edited. The copy has plain parameters under the original's names
+        (quantization adds ``<tensor>_scale`` buffers). After each step all zeros and numbers of
+        distinct values that earlier steps made are measured again. The n-th step of a name draws
+        from ``context.stream(name, n, ...)``, so equal schedules draw equal numbers.
+
+        Raises:
+            CompressionError: a step lacks data, cannot do what was asked, or destroyed what an
+                earlier one made; there is nothing to compress.
+            ModelError: the model cannot be copied.
+        """
+        from shrinkproof.compressors.constraint import bake
+        from shrinkproof.compressors.promises import Promises
+
+        self._check(model, context)
+        model = _private_copy(model).to(context.device).eval()
+        model.zero_grad(set_to_none=True)
+        promises = Promises()
+        changes: list[Change] = []
+        seen: Counter[str] = Counter()
+        for position, step in enumerate(self.steps, start=1):
+            inner = replace(context, stream=_substream(context.stream, step.name, seen[step.name]))
+            seen[step.name] += 1
+            model, change = step.apply(model, inner)
+            model.eval()
+            changes.append(change)
+            label = f"step {position} ({step.name})"
+            promises.check(model, label, zeros=change.fields.get("keep_zeros") is not False)
+            promises.collect(model)
+        bake(model)
+        promises.check(model, "baking", zeros=True)
+        model.zero_grad(set_to_none=True)
+        return model, tuple(changes)
+
+    def restore(self, model: nn.Module, changes: Sequence[Change]) -> nn.Module:
+        """Return a copy of a fresh model with the structure that the changes made, without data.
+
+        Loading the saved state dict into it (``strict=True``) then gives the compressed model.
+        The steps are built from the changes, so ``Recipe().restore`` serves any of them.
+
+        Raises:
+            ModelError: a change was made by another version of its step, or is damaged.
+            UnknownNameError: a step is not installed.
+        """
+        model = _private_copy(model).eval()
+        for change in changes:
+            step = _step_of(change)
+            model = step.restore(model, change)
+        return model.eval()
+
+    def _check(self, model: nn.Module, context: Context) -> None:
+        for position, step in enumerate(self.steps, start=1):
+            for need, split, given in (
+                (Needs.TRAINING, "train", context.training),
+                (Needs.CALIBRATION, "calibrate", context.calibration),
+            ):
+                if need in step.needs and given is None:
+                    raise CompressionError(
+                        f"step {position} ({step.name}): needs images of the split {split!r}, got "
+                        f"none; add data.{split}, or leave the step out"
+                    )
+        compressing = [step.name for step in self.steps if step.role is Role.COMPRESS]
+        if compressing and not _has_layers(model):
+            raise CompressionError(
+                f"{compressing[0]}: the model must have convolutions or fully connected layers, "
+                f"got none in {type(model).__name__}"
+            )
+
+
+def _substream(
+    stream: Callable[..., np.random.Generator], name: str, occurrence: int
+) -> Callable[..., np.random.Generator]:
+    return partial(stream, name, occurrence)
+
+
+def _has_layers(model: nn.Module) -> bool:
+    from torch import nn
+    from torch.nn.modules.conv import _ConvNd
+
+    return any(isinstance(module, (_ConvNd, nn.Linear)) for module in model.modules())
+
+
+def _private_copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"{type(model).__name__}: must be copyable with copy.deepcopy, got "
+            f"{type(error).__name__}: {error}. Tensors that carry gradients, locks and open files "
+            "as attributes prevent it."
+        ) from error
+
+
+def _step_of(change: Change) -> Any:
+    cls = COMPRESSORS.get(change.step)
+    if cls.version != change.version:
+        raise ModelError(
+            f"{change.step}: the change was made by version {change.version}, installed is "
+            f"version {cls.version}; run the study again, or install the earlier release"
+        )
+    try:
+        return COMPRESSORS.create(change.step, change.fields)
+    except pydantic.ValidationError as error:
+        raise ModelError(
+            f"{change.step}: the fields of the change must be the step's settings, got "
+            f"{change.fields}: {error}"
+        ) from error

@@ -1,0 +1,327 @@
+"""The data part of a study: which images serve as which of the five splits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BeforeValidator, Field
+
+from shrinkproof.data.contamination import contamination, overlaps
+from shrinkproof.data.division import divide, stratified
+from shrinkproof.data.imageset import ImageSet
+from shrinkproof.data.metadata import attach
+from shrinkproof.data.reading import load_images
+from shrinkproof.errors import DataError
+from shrinkproof.records import SPLITS
+from shrinkproof.registry import Strings, component
+
+__all__ = [
+    "MEASURING",
+    "DataField",
+    "DataRef",
+    "DataSpec",
+    "SplitRule",
+    "Splits",
+    "contamination",
+    "divide",
+    "load_images",
+    "load_splits",
+    "overlaps",
+]
+
+MEASURING = ("select", "certify", "report")
+"""The splits whose images are only ever measured on, never learned from."""
+
+Count = Annotated[int, Field(ge=1, json_schema_extra={"unit": "images"})]
+
+
+def _as_share(value: Any) -> Any:
+    if value == "rest" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"must be a number of images of at least 1, or 'rest', got {value!r}")
+
+
+Share = Annotated[int | Literal["rest"], BeforeValidator(_as_share)]
+
+
+@component
+class DataRef:
+    """One set of labeled images, and which of its columns matter.
+
+    Attributes:
+        use: data reference, ``scheme:rest``, for example ``digits`` or ``cifar10:test``.
+        count: take a stratified subset of so many images; all of them if absent.
+        metadata: CSV file with a column ``index`` or ``file`` and one row per image.
+        group: column whose values are kept whole by splits (drive, scene, patient).
+        slices: columns by whose values results are also reported (night, tunnel).
+    """
+
+    use: Annotated[str, Field(min_length=1)]
+    count: Count | None = None
+    metadata: str = ""
+    group: str = ""
+    slices: Strings = ()
+
+
+def _as_ref(value: Any) -> Any:
+    if isinstance(value, str):
+        return DataRef(use=value)
+    return _build(DataRef, value, "a reference such as 'digits', or a mapping with 'use'")
+
+
+def _build(cls: type[Any], value: Any, rule: str) -> Any:
+    """Build a nested component here: strict validation would accept instances only."""
+    if isinstance(value, cls):
+        return value
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"must be {rule}, got {value!r}")
+    return cls(**value)
+
+
+DataField = Annotated[DataRef, BeforeValidator(_as_ref, json_schema_input_type=str | DataRef)]
+"""A `DataRef`, or its ``use`` alone as a plain string."""
+
+
+@component
+class SplitRule:
+    """How one set of images is divided into splits: by image hash, once.
+
+    Sizes are counts of images; ``rest`` takes what the others leave and may appear once.
+
+    Attributes:
+        from_: the images to divide (``from`` in the study file).
+        train: number of images to learn from.
+        calibrate: number of images for observers and statistics.
+        select: number of images for early stopping and for the choice.
+        certify: number of images for the certificate.
+        report: number of images for every printed number.
+        seed: another seed, another division.
+    """
+
+    from_: Annotated[DataField, Field(alias="from")]
+    train: Share | None = None
+    calibrate: Share | None = None
+    select: Share | None = None
+    certify: Share | None = None
+    report: Share | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> SplitRule:
+        sizes = self.sizes
+        if not sizes:
+            raise ValueError(
+                "must give a size to at least one of " + ", ".join(SPLITS) + "; "
+                "write for example 'report: rest'"
+            )
+        rests = [name for name, size in sizes.items() if size == "rest"]
+        if len(rests) > 1:
+            raise ValueError(f"'rest' may appear once, got it for {' and '.join(rests)}")
+        return self
+
+    @property
+    def sizes(self) -> dict[str, int | Literal["rest"]]:
+        """Requested size of each split that the rule makes, in the order of the splits."""
+        wanted = {name: getattr(self, name) for name in SPLITS}
+        return {name: size for name, size in wanted.items() if size is not None}
+
+
+def _as_rule(value: Any) -> Any:
+    return _build(SplitRule, value, "a mapping with 'from' and sizes")
+
+
+def _batch(value: Any) -> Any:
+    return 256 if value == "auto" else value
+
+
+@component
+class DataSpec:
+    """Which images serve as which split, and how they are read.
+
+    Attributes:
+        train: images to learn from.
+        calibrate: images for observers and statistics.
+        select: images for early stopping and for the choice.
+        certify: images for the certificate.
+        report: images for every printed number.
+        split: divide one set into several of these instead.
+        preset: constants of the corruptions, where the data source does not know them.
+        batch: images per inference batch; part of the identity of results (``auto`` is 256).
+    """
+
+    train: DataField | None = None
+    calibrate: DataField | None = None
+    select: DataField | None = None
+    certify: DataField | None = None
+    report: DataField | None = None
+    split: (
+        Annotated[SplitRule, BeforeValidator(_as_rule, json_schema_input_type=SplitRule)] | None
+    ) = None
+    preset: str | None = None
+    batch: Annotated[int, BeforeValidator(_batch), Field(ge=1)] = 256
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> DataSpec:
+        if self.split is not None:
+            twice = [name for name in self.split.sizes if getattr(self, name) is not None]
+            if twice:
+                raise ValueError(
+                    f"each split may be given once, got {' and '.join(twice)} both by itself and "
+                    f"under 'split'; remove one of the two"
+                )
+        if not self.names:
+            raise ValueError(
+                "must name at least one split; write for example "
+                "'split: {from: digits, train: 1000, report: rest}'"
+            )
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Splits that the study has, in their order."""
+        made = self.split.sizes if self.split is not None else {}
+        return tuple(n for n in SPLITS if n in made or getattr(self, n) is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The images of each split, and what a reader must know about them.
+
+    Attributes:
+        sets: split -> images.
+        notes: caveats, one sentence each, for example that a split is a subset.
+    """
+
+    sets: Mapping[str, ImageSet]
+    notes: tuple[str, ...] = ()
+
+
+def load_splits(
+    spec: DataSpec,
+    *,
+    roots: Mapping[str, Path],
+    limit: int | None = None,
+    wanted: Collection[str] | None = None,
+) -> Splits:
+    """Return the images of each split of a study.
+
+    Every reference is read once. Subsets (``count`` and ``limit``) are stratified by class and
+    deterministic; each one is stated in the notes.
+
+    Args:
+        spec: the data part of the study.
+        roots: named places the user gave for data; ``study`` is the folder of the study file.
+        limit: at most so many images for select, certify and report; train and calibrate are
+            never shortened.
+        wanted: splits to load; all of the study's if absent.
+
+    Raises:
+        DataError: a split is missing or empty, images cannot be read, or the splits differ in
+            classes or image size.
+        UnknownNameError: the scheme of a reference is not registered.
+    """
+    names = spec.names if wanted is None else tuple(n for n in SPLITS if n in wanted)
+    _check_names(spec, names, wanted, limit)
+    notes: list[str] = []
+    read: dict[DataRef, ImageSet] = {}
+    divided: dict[str, ImageSet] = {}
+    if spec.split is not None and any(n in spec.split.sizes for n in names):
+        whole = _load(spec.split.from_, roots, read, notes, label="split.from")
+        divided = divide(whole, spec.split)
+        notes += _division_notes(whole, spec.split, divided)
+    sets: dict[str, ImageSet] = {}
+    for name in names:
+        if name in divided:
+            images = divided[name]
+        else:
+            images = _load(getattr(spec, name), roots, read, notes, label=name)
+        if limit is not None and name in MEASURING and limit < len(images):
+            notes.append(_subset_note(name, limit, len(images)))
+            images = stratified(images, limit)
+        sets[name] = images
+    _check_agreement(sets)
+    return Splits(sets, tuple(notes))
+
+
+def _check_names(
+    spec: DataSpec, names: tuple[str, ...], wanted: Collection[str] | None, limit: int | None
+) -> None:
+    if limit is not None and limit < 1:
+        raise DataError(f"limit must be at least 1 image, got {limit}")
+    unknown = sorted(set(wanted or ()) - set(SPLITS))
+    if unknown:
+        raise DataError(f"splits are {', '.join(SPLITS)}; got {', '.join(unknown)}")
+    missing = [name for name in names if name not in spec.names]
+    if missing:
+        raise DataError(
+            f"data.{missing[0]} is needed but the study does not give it (it gives "
+            f"{', '.join(spec.names)}); add '{missing[0]}:' under 'data' or under 'data.split'"
+        )
+
+
+def _load(
+    ref: DataRef,
+    roots: Mapping[str, Path],
+    read: dict[DataRef, ImageSet],
+    notes: list[str],
+    *,
+    label: str,
+) -> ImageSet:
+    plain = DataRef(use=ref.use)
+    if plain not in read:
+        read[plain] = load_images(ref.use, roots)
+    images = attach(read[plain], ref, roots)
+    if not len(images):
+        raise DataError(f"data.{label}: {ref.use} must hold at least 1 image, got none")
+    if ref.count is None or ref.count == len(images):
+        return images
+    if ref.count > len(images):
+        raise DataError(
+            f"data.{label}: count must be at most the {len(images)} images of {ref.use}, "
+            f"got {ref.count}; lower it"
+        )
+    notes.append(_subset_note(label, ref.count, len(images)))
+    return stratified(images, ref.count)
+
+
+def _subset_note(label: str, count: int, total: int) -> str:
+    return f"{label}: stratified subset of {count} of {total} images"
+
+
+def _division_notes(whole: ImageSet, rule: SplitRule, divided: Mapping[str, ImageSet]) -> list[str]:
+    notes = [
+        f"{name}: {len(divided[name])} images instead of {size}, because groups and identical "
+        f"images are kept whole"
+        for name, size in rule.sizes.items()
+        if size not in ("rest", len(divided[name]))
+    ]
+    unused = len(whole) - sum(map(len, divided.values()))
+    if unused:
+        notes.append(f"split: {unused} of {len(whole)} images of {whole.source} are in no split")
+    return notes
+
+
+def _check_agreement(sets: Mapping[str, ImageSet]) -> None:
+    first_name, *others = sets or [""]
+    for name in others:
+        first, other = sets[first_name], sets[name]
+        if other.classes != first.classes:
+            raise DataError(
+                f"all splits must have the same classes in the same order; data.{first_name} has "
+                f"{len(first.classes)} ({_few(first.classes)}), data.{name} has "
+                f"{len(other.classes)} ({_few(other.classes)})"
+            )
+        if other.shape != first.shape:
+            raise DataError(
+                f"all splits must have one image size; data.{first_name} has "
+                f"{first.shape[0]} x {first.shape[1]} pixels, data.{name} has "
+                f"{other.shape[0]} x {other.shape[1]}"
+            )
+
+
+def _few(classes: tuple[str, ...]) -> str:
+    return ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")

@@ -1,0 +1,125 @@
+"""The demo: train a small network on real digits, compress it, and prove what that did."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from shrinkproof.study import Study
+
+if TYPE_CHECKING:
+    from shrinkproof.results import Results
+    from shrinkproof.store import Store
+    from shrinkproof.study.running import Progress
+
+MODEL: Final = "resnet8"
+WEIGHTS: Final = "baseline.safetensors"
+EPOCHS: Final = 40
+
+STUDY: Final = """\
+# What `shrinkproof demo` runs: a small residual network on real handwritten digits.
+study: demo
+task: classification
+
+models:
+  resnet8:
+    use: checkpoint:baseline.safetensors   # trained by the demo on the train split below
+    arch: cifar:resnet8w8
+    classes: 10
+    preprocess: {mean: [0.3, 0.3, 0.3], std: [0.35, 0.35, 0.35]}
+    seen: [train]
+
+data:                                      # 1,797 digits that come with scikit-learn
+  split: {from: digits, train: 700, calibrate: 97, select: 300, certify: 250, report: 450}
+  batch: 150
+
+recipes:
+  prune{ratio}:
+    grid: {ratio: [0.5, 0.7, 0.9]}
+    steps:
+      - prune.weights: {ratio: "{ratio}"}
+      - finetune: {epochs: 8, learning_rate: 0.02, batch: 64}
+  cluster16:
+    steps:
+      - cluster: {levels: 16}
+  int8:
+    steps:
+      - quantize.static: {}
+  prune0.7-int8:
+    steps:
+      - prune.weights: {ratio: 0.7}
+      - finetune: {epochs: 8, learning_rate: 0.02, batch: 64}
+      - quantize.static: {}
+
+conditions:
+  gaussian_noise: [1, 3, 5]
+  defocus_blur: [1, 3, 5]
+  fog: [1, 3, 5]
+  contrast: [1, 3, 5]
+  jpeg_compression: [1, 3, 5]
+
+measure:
+  cost: {latency: {batch: 1, threads: 1, repeats: 200}}
+
+select:
+  minimize: [robustness.mean_error, cost.bytes_zip]
+  require: ["accuracy.top1@clean >= 0.95"]
+"""
+
+
+def run_demo(folder: Path, progress: Progress) -> Results:
+    """Run the demo in a directory and return its results; running again continues.
+
+    Args:
+        folder: where the study file, the trained network and the run are written.
+        progress: who is told how far it is.
+    """
+    from shrinkproof.engines.inline import Inline
+    from shrinkproof.engines.processes import Processes
+    from shrinkproof.store import Store
+
+    store = Store.create(folder)
+    store.write_text(folder / "study.yaml", STUDY)
+    study = Study.load(folder / "study.yaml")
+    if not (folder / WEIGHTS).is_file():
+        _train_baseline(study, store, progress)
+    cores = os.cpu_count() or 1
+    engine = Processes(workers=min(cores, 8)) if cores > 1 else Inline()
+    return study.run(folder, engine=engine, progress=progress)
+
+
+def _train_baseline(study: Study, store: Store, progress: Progress) -> None:
+    """Train the network on the train split of the demo's study and write its weights."""
+    import functools
+
+    from safetensors.torch import save
+
+    from shrinkproof import randomness
+    from shrinkproof.models.reference import ModelSpec, load_model
+    from shrinkproof.tasks import TASKS
+    from shrinkproof.training.feed import ImageFeed
+    from shrinkproof.training.loop import train
+
+    start = time.perf_counter()
+    progress.begin("train", EPOCHS)
+    spec = study.spec.models[MODEL]
+    untrained = ModelSpec(use=spec.arch, classes=spec.classes, preprocess=spec.preprocess)
+    model = load_model(untrained, {})
+    train(
+        model.module,
+        ImageFeed(study.inputs.splits(["train"]).sets["train"], model.preprocess),
+        task=TASKS.create(study.spec.task),
+        epochs=EPOCHS,
+        batch=64,
+        learning_rate=0.2,
+        weight_decay=5e-4,
+        schedule="onecycle",
+        augment=("crop",),
+        stream=functools.partial(randomness.stream, "demo"),
+        note=lambda values: progress.advance(f"epoch {values['epoch']}"),
+    )
+    weights = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
+    store.write_bytes(store.path / WEIGHTS, save(weights))
+    progress.end("train", time.perf_counter() - start)

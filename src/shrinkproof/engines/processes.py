@@ -1,0 +1,143 @@
+"""Work in several processes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import pydantic
+
+from shrinkproof.engines.inline import attempt
+from shrinkproof.records import Failure
+from shrinkproof.registry import component
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_LIVES = 2
+"""How often an item may be given to a worker: a second time after its first worker died."""
+
+
+@dataclass(slots=True, eq=False)
+class _Worker(Generic[A]):
+    process: SpawnProcess
+    connection: Connection
+    item: A | None = None
+    lives: int = 0
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+
+@component
+class Processes:
+    """Work in several processes on this machine.
+
+    Workers are spawned, never forked, so that threads and GPU contexts of the caller cannot harm
+    them. The work must be a module-level function; items and results must be small. A worker that
+    dies (killed for memory, say) costs its item one retry in a fresh worker, and the others
+    nothing. When the caller dies, its workers read the end of their pipe and stop.
+
+    Attributes:
+        workers: number of processes; all cores where it is not given.
+    """
+
+    name: ClassVar[str] = "processes"
+    version: ClassVar[int] = 1
+
+    workers: Annotated[int, pydantic.Field(ge=1)] | None = None
+
+    def map(self, work: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B | Failure]]:
+        """Yield every item once with its result, as results come in."""
+        queue: deque[tuple[A, int]] = deque((item, _LIVES) for item in items)
+        count = min(self.workers or os.cpu_count() or 1, len(queue))
+        workers: list[_Worker[A]] = []
+        try:
+            workers.extend(_start(work) for _ in range(count))
+            for worker in workers:
+                _give(worker, queue)
+            while any(worker.lives for worker in workers):
+                busy = {worker.connection: worker for worker in workers if worker.lives}
+                for ready in wait(list(busy)):
+                    assert isinstance(ready, Connection), "wait returns what it was given"
+                    worker = busy[ready]
+                    outcome = _receive(worker)
+                    if outcome is None:
+                        workers.remove(worker)
+                        workers.append(_start(work))
+                        lost = _after_death(worker, queue)
+                        _give(workers[-1], queue)
+                        if lost is not None:
+                            yield lost
+                        continue
+                    item = worker.item
+                    _give(worker, queue)
+                    yield item, outcome[0]  # type: ignore[misc]  # a busy worker has an item
+        finally:
+            for worker in workers:
+                worker.stop()
+
+
+def _start(work: Callable[[A], Any]) -> _Worker[A]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    """Answer items until the pipe ends. Ctrl-C is the driver's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            item = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(attempt(work, item))
+        except BrokenPipeError:
+            return
+
+
+def _give(worker: _Worker[A], queue: deque[tuple[A, int]]) -> None:
+    worker.item, worker.lives = queue.popleft() if queue else (None, 0)
+    if worker.lives:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            worker.connection.send(worker.item)  # a dead worker is noticed when it is waited for
+
+
+def _receive(worker: _Worker[Any]) -> tuple[Any] | None:
+    """Return the result in a tuple, or None where the worker died without one."""
+    try:
+        return (worker.connection.recv(),)
+    except (EOFError, ConnectionResetError):
+        return None
+
+
+def _after_death(worker: _Worker[A], queue: deque[tuple[A, int]]) -> tuple[A, Failure] | None:
+    """Put the lost item back, or return its failure where it has cost enough workers."""
+    worker.process.join()
+    worker.connection.close()
+    item, lives = worker.item, worker.lives - 1
+    assert item is not None, "only busy workers are waited for"
+    if lives:
+        queue.append((item, lives))
+        return None
+    code = worker.process.exitcode
+    return item, Failure(
+        "WorkerDied",
+        f"the worker process ended with exit code {code} {_LIVES} times on this item; "
+        "a negative code is the signal that killed it (-9: out of memory, most likely)",
+    )

@@ -1,0 +1,211 @@
+"""What this machine is, as far as it can change a number; torch is never imported."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from shrinkproof.records import Json, key_of
+
+FLAGS: Final = (
+    "amx_int8", "asimddp", "avx2", "avx512_vnni", "avx512f", "avx_vnni", "fma", "i8mm", "sve",
+)  # fmt: skip
+"""CPU instructions that decide how fast float32 and int8 networks run, in the spelling of Linux."""
+
+THREAD_VARIABLES: Final = (
+    "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_NUM_THREADS", "OMP_DYNAMIC",
+    "OMP_NUM_THREADS", "OMP_PROC_BIND", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS",
+)  # fmt: skip
+
+RUNTIMES: Final = (
+    "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-contrib-python", "opencv-python",
+    "opencv-python-headless", "torch",
+)  # fmt: skip
+"""Packages that run networks or prepare their inputs: their versions can change a latency."""
+
+_NOTED: Final = (
+    "onnx", "onnxscript", "pillow", "polars", "pydantic", "safetensors", "scikit-learn", "scipy",
+    "shrinkproof", "timm", "torchvision",
+)  # fmt: skip
+_SECONDS: Final = 10.0
+
+
+def capture(*, directory: Path | None = None) -> Json:
+    """Return a description of this machine as plain JSON values.
+
+    What cannot be read is None, never guessed. Sizes are bytes, frequencies hertz.
+
+    Args:
+        directory: also describe the git working tree at this place.
+    """
+    description: Json = {
+        "os": {
+            "system": platform.system(),
+            "release": platform.release(),
+            "machine": platform.machine(),
+        },
+        "python": {
+            "implementation": platform.python_implementation(),
+            "version": platform.python_version(),
+        },
+        "cpu": _cpu(),
+        "memory": _memory(),
+        "gpus": _gpus(),
+        "packages": _versions((*RUNTIMES, *_NOTED)),
+        "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+    }
+    if directory is not None:
+        description["git"] = _git(directory)
+    return description
+
+
+def environment_key(environment: Mapping[str, Any]) -> str:
+    """Return the key of everything in a description that can change a latency, 16 hex digits.
+
+    These are system and architecture, CPU (model, instructions, cores, quota, governor, highest
+    frequency), GPUs with driver, versions of Python and the runtimes, and thread settings. Not in
+    it: memory, kernel release, other packages, git state.
+
+    Args:
+        environment: what `capture` returned.
+    """
+    packages = environment["packages"]
+    system = environment["os"]
+    return key_of(
+        "environment",
+        {
+            "system": [system["system"], system["machine"]],
+            "python": environment["python"],
+            "cpu": environment["cpu"],
+            "gpus": [[gpu["name"], gpu["driver"]] for gpu in environment["gpus"]],
+            "packages": {name: packages[name] for name in RUNTIMES if name in packages},
+            "threads": environment["threads"],
+        },
+    )
+
+
+def _cpu() -> Json:
+    table = _cpu_table()
+    words = table.get("flags") or table.get("Features")
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        usable = os.cpu_count() or 1
+    scaling = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+    highest = _read(scaling / "cpuinfo_max_freq")
+    return {
+        "model": table.get("model name") or _mac_model() or platform.processor() or None,
+        "logical_cores": os.cpu_count(),
+        "usable_cores": usable,
+        "quota_cores": _quota(),
+        "flags": None if words is None else sorted(set(FLAGS) & set(words.split())),
+        "governor": _read(scaling / "scaling_governor"),
+        "max_frequency": int(highest) * 1000 if highest and highest.isdigit() else None,
+    }
+
+
+def _cpu_table() -> dict[str, str]:
+    """Return the first processor of ``/proc/cpuinfo``; empty on other systems."""
+    first = (_read(Path("/proc/cpuinfo")) or "").split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _mac_model() -> str | None:
+    if sys.platform != "darwin":
+        return None
+    return _output(["sysctl", "-n", "machdep.cpu.brand_string"])
+
+
+def _quota() -> float | None:
+    """Return how many cores the container may use, None where it has no limit."""
+    own = next(
+        (
+            line[3:]
+            for line in (_read(Path("/proc/self/cgroup")) or "").splitlines()
+            if line[:3] == "0::"
+        ),
+        "/",
+    )
+    root = Path("/sys/fs/cgroup")
+    for folder in (root / own.strip("/"), root):
+        words = (_read(folder / "cpu.max") or "").split()
+        if len(words) == 2:
+            return None if words[0] == "max" else int(words[0]) / int(words[1])
+    quota, period = (_read(root / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    return int(quota) / int(period) if quota and period and int(quota) > 0 else None
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+
+
+def _gpus() -> list[Json]:
+    """Return the GPUs that the NVIDIA driver sees; none without its command."""
+    text = _output(
+        [
+            "nvidia-smi",
+            "--query-gpu=name,driver_version,memory.total",
+            "--format=csv,noheader,nounits",
+        ]
+    )
+    rows = [[part.strip() for part in line.split(",")] for line in (text or "").splitlines()]
+    return [
+        {
+            "name": name,
+            "driver": driver,
+            "memory": int(memory) * 1024**2 if memory.isdigit() else None,
+        }
+        for name, driver, memory in (row for row in rows if len(row) == 3)
+    ]
+
+
+def _git(directory: Path) -> Json | None:
+    place = ["git", "-C", str(directory)]
+    commit = _output([*place, "rev-parse", "HEAD"])
+    changes = _output([*place, "status", "--porcelain"])
+    return None if commit is None else {"commit": commit, "is_clean": changes == ""}
+
+
+def _versions(names: Iterable[str]) -> dict[str, str]:
+    found = ((name, installed_version(name)) for name in sorted(names))
+    return {name: version for name, version in found if version is not None}
+
+
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed package, None where it is absent."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _output(command: list[str]) -> str | None:
+    """Return what a command prints, None where it is absent, fails or hangs."""
+    program = shutil.which(command[0])
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, *command[1:]], capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,87 @@
+"""What an evaluator is given: loaded candidates, and the images of one condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof.corruptions.apply import corrupt
+from shrinkproof.data.imageset import ImageSet
+from shrinkproof.models.loaded import Preprocess
+from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.records import Cell, Condition
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """The images of one split under one condition, read and corrupted once for everybody.
+
+    Attributes:
+        images: the split.
+        condition: what the world does to it.
+        preset: name of the corruption constants.
+        seed: the study's seed.
+        batch: images per batch.
+    """
+
+    images: ImageSet
+    condition: Condition
+    preset: str
+    seed: int
+    batch: int
+
+    def batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """Yield ``(positions (n,), corrupted images (n, H, W, 3) uint8)`` in order."""
+        for positions, images in self.images.batches(self.batch):
+            index = self.images.index[positions]
+            if not self.condition.is_clean:
+                images = corrupt(
+                    images, self.condition, preset=self.preset, seed=self.seed, index=index
+                )
+            yield positions, images
+
+
+def _drop(predictions: ClassificationPredictions) -> None:
+    """Keep nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subject:
+    """One candidate in one form, loaded and ready to be measured.
+
+    Attributes:
+        cell: which cell is measured.
+        predict: (n, C, H, W) float32 -> (n, classes) float32 logits.
+        preprocess: from uint8 images to its input.
+        num_classes: number of logits.
+        scene: the images; None for evaluators that read none.
+        folder: the candidate's directory.
+        reference: the baseline's directory, for measurements relative to it.
+        facts: sizes that preparing the candidate has established.
+        keep: stores the predictions.
+    """
+
+    cell: Cell
+    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    preprocess: Preprocess
+    num_classes: int
+    scene: Scene | None = None
+    folder: Path = Path()
+    reference: Path = Path()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    keep: Callable[[ClassificationPredictions], None] = _drop
+
+    @property
+    def key(self) -> str:
+        """Key of the cell that is measured."""
+        return self.cell.key
+
+    @property
+    def form(self) -> str:
+        """``twin`` or ``artifact``."""
+        return self.cell.form

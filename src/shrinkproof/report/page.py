@@ -1,0 +1,170 @@
+"""One HTML file: everything a reader needs, nothing from the network, no script."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Final, Literal
+
+import jinja2
+from markupsafe import Markup
+
+from shrinkproof.report import charts, figures, heat, tables
+from shrinkproof.report.answer import answer
+from shrinkproof.report.rows import Rows
+from shrinkproof.report.view import View
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from shrinkproof.decision.choice import Decision
+    from shrinkproof.records import Candidate, Change
+
+FIGURE_LIMIT: Final = 12
+"""Candidates that get heat maps and diagrams of their own, so that the page stays below 2 MB."""
+DOWNLOAD_LIMIT: Final = 1_000_000
+"""Longest embedded download in characters."""
+
+_LONG_TEXT: Final = 40
+"""Provenance of more lines than this starts folded."""
+_FIRST: Final = ("study file", "commands", "versions", "data")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Page:
+    """Everything the page shows, as plain values.
+
+    Attributes:
+        study: name of the study.
+        generated: when, as the reader should see it.
+        version: version of shrinkproof.
+        records: tidy rows, columns as in ``shrinkproof.records.COLUMNS``. Printed numbers come
+            from the split ``report`` and, for costs, from rows without a split. A row with metric
+            ``change.<metric>`` is the change of that metric against the baseline.
+        candidates: every candidate of the study, controls included.
+        decision: the choice, or None where none was asked for.
+        decision_objectives: spelled selectors; the first is the vertical axis of the trade-off.
+        reliability: (candidate label, ``clean`` or ``corrupted``) -> bins of its diagram.
+        changes: candidate label -> what its steps asked for and reached.
+        failures: work that gave no result, one mapping of words each; the keys become columns.
+        caveats: sentences that stand beside the answer.
+        provenance: title -> text; ``study file``, ``commands``, ``versions`` and ``data`` come
+            first, titles that start with ``environment`` stand beside the costs.
+        quality: the metric of the heat maps.
+    """
+
+    study: str
+    generated: str
+    version: str
+    records: pl.DataFrame
+    candidates: Sequence[Candidate]
+    decision: Decision | None = None
+    decision_objectives: tuple[str, ...] = ()
+    reliability: Mapping[tuple[str, Literal["clean", "corrupted"]], figures.ReliabilityBins] = (
+        field(default_factory=dict)
+    )
+    changes: Mapping[str, Sequence[Change]] = field(default_factory=dict)
+    failures: Sequence[Mapping[str, str]] = ()
+    caveats: Sequence[str] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    quality: str = "accuracy.top1"
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """The rows as a link that carries its own data; no link where they are too long."""
+
+    name: str
+    link: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A titled text of the provenance."""
+
+    title: str
+    body: str
+    is_long: bool
+
+
+def render(page: Page) -> str:
+    """Return the page as one HTML document.
+
+    Every string is escaped, and the document forbids scripts and network access by its own
+    content security policy.
+
+    Raises:
+        UsageError: the records lack a column.
+        ValueError: an objective is not a selector.
+    """
+    rows = Rows(page.records, quality=page.quality)
+    view = View(rows, page.candidates, page.decision, page.decision_objectives)
+    shown, is_cut = view.shown(FIGURE_LIMIT)
+    columns = tables.candidate_columns(view)
+    further_columns, further_lines = tables.further(view)
+    cost_columns, cost_lines = tables.costs(view)
+    problems, more_problems = tables.problems(view)
+    machines, texts = _texts(page.provenance)
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FunctionLoader(_asset),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("template.html.j2").render(
+        page=page,
+        style=Markup(_asset("style.css")),  # our own file, not input
+        svg=Markup,
+        answer=answer(view, page.caveats),
+        tradeoffs=charts.tradeoffs(view),
+        columns=columns,
+        lines=tables.candidate_lines(view, columns, page.changes),
+        further_columns=further_columns,
+        further_lines=further_lines,
+        robustness=heat.robustness(view, shown),
+        calibration=charts.calibration(view, shown, page.reliability),
+        shown=len(shown),
+        is_cut=is_cut,
+        cost_columns=cost_columns,
+        cost_lines=cost_lines,
+        machines=machines,
+        failure_columns=list(dict.fromkeys(key for failure in page.failures for key in failure)),
+        problems=problems,
+        more_problems=more_problems,
+        texts=texts,
+        download=_download(page.records),
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("shrinkproof.report").joinpath("assets", name).read_text("utf-8")
+
+
+def _texts(provenance: Mapping[str, str]) -> tuple[list[Text], list[Text]]:
+    """Return the machine descriptions and the rest, known titles first."""
+    order = {title: position for position, title in enumerate(_FIRST)}
+    titles = sorted(provenance, key=lambda title: order.get(title.lower(), len(order)))
+    texts = [
+        Text(title, provenance[title], provenance[title].count("\n") > _LONG_TEXT)
+        for title in titles
+    ]
+    machines = [text for text in texts if text.title.lower().startswith("environment")]
+    return machines, [text for text in texts if text not in machines]
+
+
+def _download(records: pl.DataFrame) -> Download:
+    """Return the rows as CSV, compressed where the plain text is too long."""
+    plain = records.write_csv().encode()
+    for name, kind, content in (
+        ("records.csv", "text/csv;charset=utf-8", plain),
+        ("records.csv.gz", "application/gzip", gzip.compress(plain, compresslevel=6, mtime=0)),
+    ):
+        link = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+        if len(link) <= DOWNLOAD_LIMIT:
+            return Download(name, link, len(records))
+    return Download("", "", len(records))

@@ -1,0 +1,197 @@
+"""The tidy table behind the page, by candidate, number and condition.
+
+Where a number exists as ``twin`` and as ``artifact``, a candidate is shown in one form throughout:
+the artifact if its quality was measured there, because that is the file that would be deployed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shrinkproof.errors import UsageError
+from shrinkproof.records import COLUMNS
+from shrinkproof.report import wording
+from shrinkproof.selectors import Selector
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Row = wording.Row
+Place = tuple[str, int]
+"""Condition and severity, as in the table."""
+
+REPORTED = ("report", "")
+"""Printed numbers come from the report split; costs read no images and have no split."""
+
+
+def label_of(row: Row) -> str:
+    """Return the label of the candidate a row belongs to, as ``Candidate.label`` spells it."""
+    return f"{row['model']}/{row['recipe']}" + (f"#{row['repeat']}" if row["repeat"] else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One number as the page prints it.
+
+    Attributes:
+        text: value with unit, or ``not measured``, or ``undefined: reason``.
+        interval: ``92.9 to 94.1``; empty where none is stated.
+        note: what the reader must know about this number; empty for nothing.
+        state: ``ok``, ``contaminated``, ``undefined``, ``failed`` or ``absent``.
+        verdict: ``better``, ``worse``, ``same`` or ``open`` for changes; empty otherwise.
+        value: the number itself, in the table's unit, or None.
+    """
+
+    text: str
+    interval: str = ""
+    note: str = ""
+    state: str = "ok"
+    verdict: str = ""
+    value: float | None = None
+
+
+ABSENT = Cell(wording.NOT_MEASURED, state="absent")
+
+
+def cell_of(row: Row | None) -> Cell:
+    """Return how a row's value is printed; rows of changes are signed and judged."""
+    if row is None:
+        return ABSENT
+    value = row["value"]
+    if value is None:
+        reason = row["reason"] or "no reason was recorded"
+        return Cell(f"{row['status']}: {reason}", state=row["status"])
+    is_change = row["metric"].startswith(wording.CHANGE)
+    show = wording.difference if is_change else wording.amount
+    return Cell(
+        show(row["metric"], row["unit"], value),
+        interval=wording.span(row),
+        note=row["reason"],
+        state=row["status"],
+        verdict=verdict_of(row) if is_change else "",
+        value=value,
+    )
+
+
+def verdict_of(row: Row) -> str:
+    """Return what a change means: an interval that covers zero shows no difference.
+
+    Returns:
+        ``better`` or ``worse`` where the interval excludes zero, ``same`` where it does not or
+        where low, value and high are all zero, ``open`` where no interval or direction is stated.
+    """
+    low, high, better = row["low"], row["high"], row["better"]
+    if low is None or high is None or better not in ("higher", "lower"):
+        return "open"
+    if low <= 0 <= high:
+        return "same"
+    return "better" if (low > 0) == (better == "higher") else "worse"
+
+
+class Rows:
+    """Rows of whole candidates (no slices), indexed for the page.
+
+    Args:
+        table: tidy table with the columns of ``shrinkproof.records.COLUMNS``.
+        quality: the metric that decides in which form a candidate is shown.
+
+    Raises:
+        UsageError: a column is missing.
+    """
+
+    def __init__(self, table: pl.DataFrame, *, quality: str) -> None:
+        missing = [column for column in COLUMNS if column not in table.columns]
+        if missing:
+            raise UsageError(
+                f"records: the report needs the columns of every table of records, "
+                f"{', '.join(missing)} missing; pass the tidy table unchanged"
+            )
+        self.quality = quality
+        self._index: dict[tuple[str, str, str, Place], list[Row]] = defaultdict(list)
+        self._places: dict[str, dict[Place, None]] = defaultdict(dict)
+        self._every: dict[tuple[str, str], list[Row]] = defaultdict(list)
+        self._units: dict[str, tuple[str, str]] = {}
+        self._splits: set[str] = set()
+        self.unusual: list[Row] = []
+        self.environments: dict[str, dict[str, None]] = defaultdict(dict)
+        for row in table.select(COLUMNS).iter_rows(named=True):
+            self._add(row)
+        self.form = {label: self._form(label) for label in {key[0] for key in self._index}}
+
+    def _add(self, row: dict[str, Any]) -> None:
+        self._splits.add(row["split"])
+        if row["status"] != "ok":
+            self.unusual.append(row)
+        if row["slice"]:
+            return
+        label, place = label_of(row), (row["condition"], row["severity"])
+        self._index[label, row["split"], row["metric"], place].append(row)
+        self._every[label, row["metric"]].append(row)
+        self._units.setdefault(row["metric"], (row["unit"], row["better"]))
+        if row["split"] in REPORTED:
+            self._places[row["metric"]][place] = None
+        if row["metric"].startswith("cost.latency") and row["environment"]:
+            self.environments[label][row["environment"]] = None
+
+    def _form(self, label: str) -> str:
+        rows = self._index.get((label, "report", self.quality, ("clean", 0)), [])
+        forms = [row["form"] for row in rows if row["value"] is not None]
+        return "artifact" if "artifact" in forms else "twin" if "twin" in forms else ""
+
+    def find(
+        self,
+        label: str,
+        metric: str,
+        place: Place = ("", 0),
+        splits: Sequence[str] = REPORTED,
+    ) -> Row | None:
+        """Return the row of a number in the candidate's form, or None if it was not measured."""
+        for split in splits:
+            rows = self._index.get((label, split, metric, place))
+            if rows:
+                wanted = self.form.get(label, "")
+                return min(rows, key=lambda row: (row["form"] != wanted, row["form"]))
+        return None
+
+    def select(
+        self, label: str, selector: Selector, splits: Sequence[str] = REPORTED
+    ) -> Row | None:
+        """Return the row that a selector means; a metric written alone may be pooled."""
+        if selector.condition:
+            place = (selector.condition, selector.severity)
+            return self.find(label, selector.metric, place, splits)
+        return self.find(label, selector.metric, ("", 0), splits) or self.find(
+            label, selector.metric, ("corrupted", 0), splits
+        )
+
+    def every(self, label: str, metric: str) -> Iterator[Row]:
+        """Yield all rows of a metric, in every form, split and condition."""
+        yield from self._every.get((label, metric), ())
+
+    def places(self, metric: str) -> tuple[Place, ...]:
+        """Return where a metric was reported, in the order of the table."""
+        return tuple(self._places.get(metric, ()))
+
+    def has_split(self, split: str) -> bool:
+        """Return whether any row was measured on a split."""
+        return split in self._splits
+
+    def metrics(self) -> tuple[str, ...]:
+        """Return all metrics of the table, in its order."""
+        return tuple(self._units)
+
+    def unit(self, metric: str) -> tuple[str, str]:
+        """Return unit and better direction of a metric; empty strings where it is unknown."""
+        return self._units.get(metric, ("", ""))
+
+
+def short_names(labels: Iterable[str]) -> Mapping[str, str]:
+    """Return the labels without the model's name where all share one model."""
+    labels = list(labels)
+    models = {label.split("/", 1)[0] for label in labels}
+    if len(models) > 1:
+        return {label: label for label in labels}
+    return {label: label.split("/", 1)[-1] for label in labels}

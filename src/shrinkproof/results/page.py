@@ -1,0 +1,100 @@
+"""From the results of a run to the plain values of its page."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from shrinkproof import __version__
+from shrinkproof.metrics.calibration import reliability
+from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.records import Candidate, Change, Condition
+from shrinkproof.report.page import Page
+
+if TYPE_CHECKING:
+    from shrinkproof.results.reading import Results
+
+BINS = 15
+"""Bins of the reliability diagrams, as many as the default calibration error has."""
+
+Diagram = tuple[str, Literal["clean", "corrupted"]]
+
+
+def make_page(results: Results) -> Page:
+    """Return the page of a run."""
+    return Page(
+        study=results.spec.study,
+        generated=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=__version__,
+        records=results.frame(),
+        candidates=results.candidates,
+        decision=results.decision,
+        decision_objectives=tuple(str(o.selector) for o in results.objectives),
+        reliability=dict(_diagrams(results)),
+        changes={c.label: _changes(results, c) for c in results.candidates},
+        failures=[
+            {"what": f["label"], "error": f["type"], "message": f["message"]}
+            for f in results.failures
+        ],
+        caveats=results.caveats,
+        provenance=dict(_provenance(results)),
+    )
+
+
+def _diagrams(results: Results) -> Iterator[tuple[Diagram, Any]]:
+    """Yield the bins of every candidate on clean images, and on all corrupted ones together."""
+    cells: dict[tuple[str, bool], dict[Condition, str]] = {}
+    for shard in results.shards.values():
+        cell = shard.cell
+        if (cell.evaluator, cell.form, cell.split) == ("scores", results.form, results.printing):
+            group = cells.setdefault((cell.candidate, cell.condition.is_clean), {})
+            group[cell.condition] = cell.key
+    for (candidate, is_clean), keys in cells.items():
+        found = [results.store.read_predictions(keys[condition]) for condition in sorted(keys)]
+        known = [predictions for predictions in found if predictions is not None]
+        if known:
+            kind: Literal["clean", "corrupted"] = "clean" if is_clean else "corrupted"
+            yield (
+                (results.by_key[candidate].label, kind),
+                reliability(_together(known), bins=BINS),
+            )
+
+
+def _together(parts: Sequence[ClassificationPredictions]) -> ClassificationPredictions:
+    return ClassificationPredictions(
+        logits=np.concatenate([p.logits for p in parts]),
+        target=np.concatenate([p.target for p in parts]),
+        index=np.concatenate([p.index for p in parts]),
+    )
+
+
+def _changes(results: Results, candidate: Candidate) -> list[Change]:
+    found = results.store.read_json(f"candidates/{candidate.key}/changes.json")
+    return [Change.from_json(value) for value in found or []]
+
+
+def _provenance(results: Results) -> Iterator[tuple[str, str]]:
+    store = results.store
+    yield "study file", (store.path / "study.yaml").read_text("utf-8")
+    inputs: Mapping[str, Any] = store.read_json("inputs.json") or {}
+    limit = f" --limit {inputs['limit']}" if inputs.get("limit") else ""
+    roots = "".join(f" --root {name}=..." for name in sorted(inputs.get("roots", {})))
+    yield (
+        "commands",
+        f"shrinkproof run study.yaml --out DIR{limit}{roots}\nshrinkproof report DIR",
+    )
+    environments = store.environments()
+    for key, environment in environments.items():
+        yield f"environment {key}", json.dumps(environment, indent=1, sort_keys=True)
+    yield (
+        "data",
+        "\n".join(
+            f"{name}: {split['count']} images of {split['source']}, {split['fingerprint']}"
+            for name, split in results.data["splits"].items()
+        ),
+    )
+    yield "candidates", "\n".join(f"{c.key}  {c.label}" for c in results.candidates)

@@ -1,0 +1,394 @@
+"""A run directory read back: records, derived numbers, the decision, what failed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from shrinkproof.decision.choice import Decision, Objective, Option, decide
+from shrinkproof.errors import StoreError
+from shrinkproof.metrics.names import METRIC_NAMES
+from shrinkproof.protocols import Better, Measurement
+from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record, key_of
+from shrinkproof.selectors import Constraint, Selector
+from shrinkproof.spec import StudySpec, load_study_spec
+from shrinkproof.store import Shard, Store
+from shrinkproof.summary import Derived, summarize
+from shrinkproof.table import Numbers, record_frame
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SUMMARY_VERSION: Final = 1
+"""Raise it when derived numbers change: cached ones are then computed again."""
+
+AGREEMENT_FLOOR: Final = 0.99
+"""Twin and artifact must predict the same class at least this often, or the page says so."""
+
+_SIZES: Final = (
+    "cost.parameters",
+    "cost.nonzero",
+    "cost.macs",
+    "cost.bytes",
+    "cost.bytes_zip",
+)
+_LATENCIES: Final = ("cost.latency_median", "cost.latency_p95", "cost.latency_ratio")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run directory says.
+
+    Attributes:
+        store: the run directory.
+        spec: its study.
+        candidates: what the study wants.
+        cells: what the study wants measured.
+    """
+
+    store: Store
+    spec: StudySpec
+    candidates: tuple[Candidate, ...]
+    cells: tuple[Cell, ...]
+
+    @classmethod
+    def load(cls, path: Path | str) -> Results:
+        """Return the results of a run directory.
+
+        Raises:
+            StoreError: there is no run in it, or its plan is damaged.
+        """
+        store = Store.open(Path(path))
+        text = (store.path / "study.yaml").read_text("utf-8")
+        spec = load_study_spec(text, filename=str(store.path / "study.yaml"))
+        return cls(store, spec, *store.read_plan())
+
+    @property
+    def form(self) -> str:
+        """Form in which candidates are measured; the other one serves their agreement."""
+        return "twin" if self.spec.measure.form == "twin" else "artifact"
+
+    @cached_property
+    def by_key(self) -> Mapping[str, Candidate]:
+        """Candidates by key."""
+        return {candidate.key: candidate for candidate in self.candidates}
+
+    @cached_property
+    def data(self) -> Json:
+        """Counts, fingerprints, notes and contamination of the splits."""
+        found = self.store.read_json("data.json")
+        return dict(found or {"splits": {}, "notes": [], "contamination": {}})
+
+    @cached_property
+    def measuring(self) -> tuple[str, ...]:
+        """Splits with measurements."""
+        return tuple(dict.fromkeys(cell.split for cell in self.cells if cell.split))
+
+    @property
+    def deciding(self) -> str:
+        """Split on which the front and the choice are computed."""
+        return "select" if "select" in self.measuring else "report"
+
+    @property
+    def printing(self) -> str:
+        """Split whose numbers are printed."""
+        return "report" if "report" in self.measuring else "select"
+
+    @cached_property
+    def shards(self) -> Mapping[str, Shard]:
+        """Finished cells of the plan, by key; damaged ones are left out."""
+        done = self.store.finished()
+        found = {}
+        for cell in self.cells:
+            shard = self.store.read_cell(cell.key) if cell.key in done else None
+            if shard is not None:
+                found[cell.key] = shard
+        return found
+
+    @cached_property
+    def failures(self) -> tuple[Json, ...]:
+        """What failed: key, label, type, message, traceback."""
+        wanted = self.by_key.keys() | {cell.key for cell in self.cells}
+        return tuple(
+            {"key": key, **value} for key, value in self.store.failures().items() if key in wanted
+        )
+
+    @cached_property
+    def progress(self) -> Json:
+        """How many candidates and cells are done, failed and missing."""
+        failed = {failure["key"] for failure in self.failures}
+        done = self.store.finished()
+        cells = [cell.key for cell in self.cells]
+        prepared = sum(self.store.has_candidate(c.key) for c in self.candidates)
+        finished = sum(key in done for key in cells)
+        broken = sum(key in failed and key not in done for key in cells)
+        return {
+            "candidates": len(self.candidates),
+            "prepared": prepared,
+            "cells": len(cells),
+            "done": finished,
+            "failed": broken + sum(c.key in failed for c in self.candidates),
+            "missing": len(cells) - finished - broken,
+        }
+
+    # records
+
+    @cached_property
+    def records(self) -> tuple[Record, ...]:
+        """All numbers, measured and derived, one record each, in the order of the plan."""
+        return (*self._measured(), *self._derived())
+
+    def frame(self) -> pl.DataFrame:
+        """Return the records as a tidy polars frame; ``to_pandas()`` gives the other kind."""
+        return record_frame(self.records)
+
+    def _measured(self) -> Iterator[Record]:
+        failures = {failure["key"]: failure["message"] for failure in self.failures}
+        for cell in self.cells:
+            shard = self.shards.get(cell.key)
+            if shard is not None:
+                for measurement in shard.measurements:
+                    yield self._record(cell, measurement, shard.environment)
+                continue
+            reason = failures.get(cell.key) or failures.get(cell.candidate)
+            if reason is not None:
+                for measurement in self._without_value(cell, reason):
+                    yield self._record(cell, measurement, "", failed=True)
+
+    def _without_value(self, cell: Cell, reason: str) -> Iterator[Measurement]:
+        names = {
+            "scores": tuple(self.spec.measure.scores),
+            "size": _SIZES,
+            "latency": _LATENCIES,
+        }[cell.evaluator]
+        for name in names:
+            known = METRIC_NAMES.get(name)
+            unit, better = (known.unit, known.better.value) if known else ("", "none")
+            yield Measurement(name, None, unit, better, reason=reason)
+
+    def _derived(self) -> Iterator[Record]:
+        for row in self.summary:
+            condition = Condition(row.condition, row.severity) if row.severity else CLEAN
+            cell = Cell("", row.candidate, "summary", row.form, row.split, condition)  # type: ignore[arg-type]
+            yield self._record(cell, row.measurement, "", condition=row.condition)
+
+    def _record(
+        self,
+        cell: Cell,
+        measurement: Measurement,
+        environment: str,
+        *,
+        failed: bool = False,
+        condition: str | None = None,
+    ) -> Record:
+        candidate = self.by_key[cell.candidate]
+        control = self.by_key.get(candidate.control)
+        dirty = self.data["contamination"].get(candidate.model, {}).get(cell.split, "")
+        status = "failed" if failed else "undefined" if measurement.value is None else "ok"
+        reason = measurement.reason
+        if dirty and status == "ok":
+            status = "contaminated"
+            reason = f"{dirty}; {reason}" if reason else dirty
+        name = cell.condition.corruption if cell.split else ""
+        return Record(
+            study=self.spec.study,
+            cell=cell.key,
+            model=candidate.model,
+            recipe=candidate.recipe,
+            repeat=candidate.repeat,
+            role=candidate.role,
+            control="" if control is None else control.label,
+            evaluator=cell.evaluator,
+            form=cell.form,
+            split=cell.split,
+            slice=measurement.slice,
+            condition=name if condition is None else condition,
+            severity=cell.condition.severity,
+            metric=measurement.metric,
+            value=measurement.value,
+            unit=measurement.unit,
+            better=measurement.better,
+            low=measurement.low,
+            high=measurement.high,
+            interval=measurement.interval,
+            count=measurement.count,
+            basis="simulated" if _is_simulated(candidate, cell) else measurement.basis,
+            status=status,
+            reason=reason,
+            environment=environment,
+        )
+
+    @cached_property
+    def summary(self) -> tuple[Derived, ...]:
+        """Derived numbers; kept in the run directory until a cell changes."""
+        digest = key_of(
+            "summary",
+            {
+                "version": SUMMARY_VERSION,
+                "cells": {key: dict(shard.versions) for key, shard in self.shards.items()},
+                "candidates": [c.as_json() for c in self.candidates],
+                "settings": [self.form, list(self.spec.measure.scores), self.spec.seed],
+            },
+        )
+        kept = self._kept_summary(digest)
+        if kept is not None:
+            return kept
+        found = tuple(
+            summarize(
+                self.candidates,
+                [shard.cell for shard in self.shards.values()],
+                self.store.read_predictions,
+                form=self.form,
+                metrics=self.spec.measure.scores,
+                replicates=self.spec.measure.intervals.replicates,
+                seed=self.spec.seed,
+            )
+        )
+        with contextlib.suppress(StoreError):  # a read-only directory can still be read
+            lines = [json.dumps(asdict(row), sort_keys=True) for row in found]
+            text = "\n".join([json.dumps({"digest": digest}), *lines]) + "\n"
+            self.store.write_text(self.store.path / "summary.jsonl", text)
+        return found
+
+    def _kept_summary(self, digest: str) -> tuple[Derived, ...] | None:
+        try:
+            first, *lines = (self.store.path / "summary.jsonl").read_text("utf-8").splitlines()
+            if json.loads(first)["digest"] != digest:
+                return None
+            rows = [json.loads(line) for line in lines]
+            return tuple(
+                Derived(**{**row, "measurement": Measurement(**row["measurement"])}) for row in rows
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # absent or damaged: it is computed again
+
+    # decision
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """The records, found by candidate, split and selector."""
+        return Numbers(self.records, self.form)
+
+    @cached_property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What the study wants to improve."""
+        select = self.spec.select
+        if select is None:
+            return ()
+        return (
+            *(Objective(Selector.parse(text), Better.LOWER) for text in select.minimize),
+            *(Objective(Selector.parse(text), Better.HIGHER) for text in select.maximize),
+        )
+
+    @cached_property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """What a candidate must satisfy."""
+        select = self.spec.select
+        return () if select is None else tuple(Constraint.parse(text) for text in select.require)
+
+    @cached_property
+    def decision(self) -> Decision | None:
+        """Front and choice, computed on the select split; None where the study asks for none."""
+        if self.spec.select is None:
+            return None
+        return self.decide(self.objectives, self.constraints)
+
+    def decide(
+        self, objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
+    ) -> Decision:
+        """Return front and choice for any objectives, computed on the select split."""
+        selectors = [o.selector for o in objectives] + [c.selector for c in constraints]
+        options = []
+        for candidate in self.candidates:
+            found = {
+                str(s): self.numbers.find(candidate.label, self.deciding, s) for s in selectors
+            }
+            options.append(
+                Option(
+                    candidate.label,
+                    candidate.key,
+                    candidate.role,
+                    {name: number.value for name, number in found.items()},
+                    {name: n.reason for name, n in found.items() if n.value is None},
+                )
+            )
+        rule = self.spec.select.rule if self.spec.select else "knee"
+        return decide(options, objectives, constraints, rule=rule, split=self.deciding)
+
+    def front(
+        self, *, minimize: Sequence[str] = (), maximize: Sequence[str] = ()
+    ) -> tuple[str, ...]:
+        """Return the labels of the candidates that no other one dominates.
+
+        Args:
+            minimize: selectors such as ``robustness.mean_error`` or ``calibration.ece@clean``.
+            maximize: selectors such as ``accuracy.top1@clean``.
+        """
+        objectives = [
+            *(Objective(Selector.parse(text), Better.LOWER) for text in minimize),
+            *(Objective(Selector.parse(text), Better.HIGHER) for text in maximize),
+        ]
+        return self.decide(objectives).front
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write the report, one HTML file, and return its path; default ``report.html`` here.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        from shrinkproof.report.page import render
+        from shrinkproof.results.page import make_page
+
+        target = self.store.path / "report.html" if path is None else Path(path)
+        self.store.write_text(target, render(make_page(self)))
+        return target
+
+    # caveats
+
+    @cached_property
+    def caveats(self) -> tuple[str, ...]:
+        """Everything a reader must know before believing the numbers."""
+        return tuple(self._caveats())
+
+    def _caveats(self) -> Iterator[str]:
+        yield from self.data["notes"]
+        for model, splits in self.data["contamination"].items():
+            for split in self.measuring:
+                if splits.get(split):
+                    yield f"{model}, {split}: contaminated, {splits[split]}"
+        if self.deciding == self.printing:
+            yield (
+                f"selected and measured on the same images ({self.printing}): the chosen "
+                "candidate's numbers are optimistic"
+            )
+        if self.spec.controls == "none":
+            yield (
+                "controls: none. Without a dense control of equal training, an improvement "
+                "cannot be credited to compression"
+            )
+        yield from self._disagreements()
+        if self.failures:
+            yield f"{len(self.failures)} candidate(s) or cell(s) failed; see the end of the page"
+        yield from dict.fromkeys(note for shard in self.shards.values() for note in shard.notes)
+
+    def _disagreements(self) -> Iterator[str]:
+        for row in self.summary:
+            value = row.measurement.value
+            if row.measurement.metric != "fidelity.agreement" or value is None:
+                continue
+            if value < AGREEMENT_FLOOR:
+                yield (
+                    f"{self.by_key[row.candidate].label}: PyTorch and the exported file agree on "
+                    f"only {100 * value:.2f} % of the clean {row.split} images; numbers of one "
+                    "form must not be used for the other"
+                )
+
+
+def _is_simulated(candidate: Candidate, cell: Cell) -> bool:
+    """True where integer arithmetic was imitated: the PyTorch twin of a quantized candidate."""
+    return cell.form == "twin" and any(s["name"].startswith("quantize.") for s in candidate.steps)

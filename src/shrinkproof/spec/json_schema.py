@@ -1,0 +1,98 @@
+"""JSON Schema of the study file, assembled from the registered classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pydantic
+
+from shrinkproof.compressors import COMPRESSORS
+from shrinkproof.corruptions import CORRUPTIONS
+from shrinkproof.corruptions.presets import PRESETS, SETS
+from shrinkproof.errors import PluginError
+from shrinkproof.metrics import METRICS
+from shrinkproof.records import Json
+from shrinkproof.registry import Registry
+from shrinkproof.spec.schema import StudySpec
+
+_SLOT: Final = {
+    "type": "string",
+    "pattern": r"^\{[^{}]+\}$",
+    "description": "value of this name in grid",
+}
+
+
+def json_schema() -> Json:
+    """Return the JSON Schema (draft 2020-12) of the study file.
+
+    Editors use it for completion and red underlines. Steps, corruptions and metrics are those that
+    are registered now, plugins included; plugins that do not import are left out. What a schema
+    cannot say (grids, selectors, needed data) only ``shrinkproof check`` finds.
+    """
+    schema = pydantic.TypeAdapter(StudySpec).json_schema()
+    definitions: dict[str, Any] = schema.setdefault("$defs", {})
+    definitions["Step"] = {"oneOf": list(_steps(definitions))}
+    definitions["RecipeSpec"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/Step"}
+    definitions["MeasureSpec"]["properties"]["scores"]["items"] = {"enum": list(METRICS.names())}
+    definitions["ConditionSet"]["properties"]["use"] = {"enum": sorted(SETS)}
+    data = definitions["DataSpec"]["properties"]
+    data["preset"] = {"enum": [*sorted(PRESETS), None]}
+    data["batch"] = {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}
+    schema["properties"]["conditions"] = _conditions()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "shrinkproof study",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def _steps(definitions: dict[str, Any]) -> list[Json]:
+    plain: list[str] = []
+    found: list[Json] = []
+    for name, cls in _classes(COMPRESSORS):
+        settings = pydantic.TypeAdapter(cls).json_schema()
+        definitions.update(settings.pop("$defs", {}))
+        for key, value in settings.get("properties", {}).items():
+            settings["properties"][key] = {"anyOf": [value, _SLOT], **_shared(value)}
+        if not settings.get("required"):
+            plain.append(name)
+            settings = {"anyOf": [settings, {"type": "null"}]}
+        found.append(
+            {
+                "type": "object",
+                "properties": {name: settings},
+                "required": [name],
+                "additionalProperties": False,
+            }
+        )
+    return [{"enum": plain}, *found] if plain else found
+
+
+def _shared(value: Mapping[str, Any]) -> Json:
+    return {key: value[key] for key in ("default", "description", "title") if key in value}
+
+
+def _classes(registry: Registry) -> list[tuple[str, type[Any]]]:
+    found = []
+    for name in registry.names():
+        try:
+            found.append((name, registry.get(name)))
+        except PluginError:  # shown as broken by `shrinkproof list`, an error where it is used
+            continue
+    return found
+
+
+def _conditions() -> Json:
+    severities = {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1, "maximum": 5},
+        "minItems": 1,
+    }
+    named_set = {"$ref": "#/$defs/ConditionSet"}
+    return {
+        "type": "object",
+        "properties": {name: {"anyOf": [severities, named_set]} for name in CORRUPTIONS.names()},
+        "additionalProperties": named_set,
+        "description": "corruption: [severities], or any name: {use: set, severities: [...]}",
+    }

@@ -1,0 +1,209 @@
+"""What stands in a study file, as frozen values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from shrinkproof.corruptions.presets import SETS
+from shrinkproof.data.splits import DataSpec
+from shrinkproof.models.reference import ModelField
+from shrinkproof.protocols import Better
+from shrinkproof.records import CLEAN, Condition
+from shrinkproof.registry import Strings, component
+from shrinkproof.selectors import Constraint, Selector
+from shrinkproof.spec.recipes import RecipeSpec, build_recipes
+
+Severity = Annotated[int, Field(ge=1, le=5)]
+Positive = Annotated[int, Field(ge=1)]
+
+DEFAULT_SCORES = (
+    "accuracy.top1",
+    "accuracy.nll",
+    "accuracy.brier",
+    "calibration.ece",
+    "calibration.ece_equal_mass",
+)
+
+
+@component
+class ConditionSet:
+    """A named set of corruptions at some severities.
+
+    Attributes:
+        use: name of the set.
+        severities: 1 (mild) to 5 (severe).
+    """
+
+    use: str
+    severities: Annotated[tuple[Severity, ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
+
+
+@component
+class RobustnessSpec:
+    """What corrupted errors are compared with.
+
+    Attributes:
+        reference: recipe whose errors are the unit of the mean corruption error.
+    """
+
+    reference: Literal["baseline"] = "baseline"
+
+
+@component
+class LatencySpec:
+    """How inference of the exported file is timed.
+
+    Attributes:
+        batch: images per inference.
+        threads: threads of the runtime.
+        repeats: timed inferences.
+        warmup: untimed inferences before them.
+    """
+
+    batch: Positive = 1
+    threads: Positive = 1
+    repeats: Annotated[int, Field(ge=20)] = 200
+    warmup: Positive = 20
+
+
+@component
+class CostSpec:
+    """Which costs are measured besides sizes and operations.
+
+    Attributes:
+        latency: how to time inference; not timed where it is absent.
+    """
+
+    latency: LatencySpec | None = None
+
+
+@component
+class IntervalsSpec:
+    """How 95 % intervals are made.
+
+    Attributes:
+        replicates: resamples of the images.
+    """
+
+    replicates: Annotated[int, Field(ge=100)] = 1000
+
+
+@component
+class MeasureSpec:
+    """What is measured of every candidate.
+
+    Attributes:
+        scores: names of metrics of the predictions.
+        form: what is run under corruptions: ``twin`` (PyTorch), ``artifact`` (the exported file
+            in its real runtime), or ``auto`` (the artifact).
+        robustness: what corrupted errors are compared with.
+        cost: which costs are measured besides sizes and operations.
+        intervals: how intervals are made.
+    """
+
+    scores: Annotated[Strings, Field(min_length=1)] = DEFAULT_SCORES
+    form: Literal["auto", "twin", "artifact"] = "auto"
+    robustness: RobustnessSpec = Field(default_factory=RobustnessSpec)
+    cost: CostSpec | None = None
+    intervals: IntervalsSpec = Field(default_factory=IntervalsSpec)
+
+
+@component
+class SelectSpec:
+    """How one candidate is chosen.
+
+    Attributes:
+        minimize: selectors of what should be small, most important first.
+        maximize: selectors of what should be large, most important first.
+        require: constraints, ``selector op number``, that the choice must meet.
+        rule: ``knee`` (closest to the best of every objective) or ``lexicographic`` (the first
+            objective decides, the next ones break ties).
+    """
+
+    minimize: Strings = ()
+    maximize: Strings = ()
+    require: Strings = ()
+    rule: Literal["knee", "lexicographic"] = "knee"
+
+    def objectives(self) -> tuple[tuple[Selector, Better], ...]:
+        """Return every objective with its better direction, minimized ones first.
+
+        Raises:
+            ValueError: one of them is no selector.
+        """
+        small = [(Selector.parse(text), Better.LOWER) for text in self.minimize]
+        large = [(Selector.parse(text), Better.HIGHER) for text in self.maximize]
+        return (*small, *large)
+
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Return the hard rules, in the order of the file.
+
+        Raises:
+            ValueError: one of them is no constraint.
+        """
+        return tuple(Constraint.parse(text) for text in self.require)
+
+
+@component
+class StudySpec:
+    """What to compress, how, and what to measure: a checked study file.
+
+    `load_study_spec` makes it from text and finds all problems; this class alone checks only the
+    types of its fields.
+
+    Attributes:
+        study: name of the study.
+        task: what the models do.
+        models: name -> model reference.
+        data: which images serve as which split.
+        recipes: name -> steps; a name with ``{...}`` is a sweep.
+        conditions: corruption -> severities, or any key -> a named set of corruptions.
+        measure: what is measured.
+        repeats: how often recipes that train are repeated with other random streams.
+        seed: root of all random streams.
+        controls: ``all``, or ``none`` to leave out the dense controls, which the report prints.
+        threads: threads of every computation; part of the identity of results.
+        select: how one candidate is chosen; None where the study only measures.
+    """
+
+    study: str
+    task: Literal["classification"] = "classification"
+    models: dict[str, ModelField]
+    data: DataSpec
+    recipes: dict[str, RecipeSpec] = Field(default_factory=dict)
+    conditions: dict[str, tuple[Severity, ...] | ConditionSet] = Field(default_factory=dict)
+    measure: MeasureSpec = Field(default_factory=MeasureSpec)
+    repeats: Positive = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    controls: Literal["all", "none"] = "all"
+    threads: Positive = 1
+    select: SelectSpec | None = None
+
+    def candidate_recipes(self) -> dict[str, tuple[Any, ...]]:
+        """Return the steps of every recipe by full name, in the order of the study file.
+
+        Raises:
+            SpecError: a step is not registered.
+            PluginError: the plugin behind a step is broken.
+            pydantic.ValidationError: a setting is wrong.
+        """
+        return build_recipes(self.recipes)
+
+    def conditions_list(self) -> tuple[Condition, ...]:
+        """Return what is measured: clean first, then the order of the file, each once."""
+        return conditions_of(self.conditions)
+
+
+def conditions_of(
+    conditions: dict[str, tuple[Severity, ...] | ConditionSet],
+) -> tuple[Condition, ...]:
+    """Return the conditions of a ``conditions`` block: clean first, then in order, each once."""
+    found = [CLEAN]
+    for name, value in conditions.items():
+        if isinstance(value, ConditionSet):
+            found += [Condition(c, s) for c in SETS[value.use] for s in value.severities]
+        else:
+            found += [Condition(name, severity) for severity in value]
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,161 @@
+"""Checks of ``select``: every number it names must exist in the study."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from shrinkproof.corruptions import CORRUPTIONS
+from shrinkproof.errors import PluginError
+from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.names import METRIC_NAMES, MetricName
+from shrinkproof.metrics.robustness import STANDARD_15
+from shrinkproof.protocols import Better
+from shrinkproof.records import Condition
+from shrinkproof.selectors import Constraint, Selector
+from shrinkproof.spec.document import Path
+from shrinkproof.spec.problems import Problems, unknown
+
+
+@dataclass(frozen=True)
+class SelectionCheck:
+    """Finds everything that is wrong with the ``select`` block of a study.
+
+    Attributes:
+        problems: where the findings go.
+        scores: metrics that the study measures; None where that is itself wrong.
+        is_timed: whether the study times inference.
+        conditions: what the study measures under; None where that is itself wrong.
+    """
+
+    problems: Problems
+    scores: tuple[str, ...] | None
+    is_timed: bool
+    conditions: tuple[Condition, ...] | None
+
+    def check(self, select: Mapping[str, tuple[str, ...]]) -> None:
+        """Note the problems of all objectives and constraints.
+
+        Args:
+            select: ``minimize``, ``maximize``, ``require`` -> what stands there.
+        """
+        if not select["minimize"] and not select["maximize"]:
+            rule = (
+                "needs at least one objective; add minimize or maximize, for example "
+                "minimize: [cost.bytes]"
+            )
+            self.problems.add(("select",), rule, is_key=True)
+        seen: set[str] = set()
+        for word, better in (("minimize", Better.LOWER), ("maximize", Better.HIGHER)):
+            for position, text in enumerate(select[word]):
+                path: Path = ("select", word, position)
+                self._check_objective(path, text, better)
+                if text in seen:
+                    self.problems.add(path, f"is an objective twice: {text!r}; remove one")
+                seen.add(text)
+        for position, text in enumerate(select["require"]):
+            path = ("select", "require", position)
+            try:
+                constraint = Constraint.parse(text)
+            except ValueError as error:
+                self.problems.add(path, str(error))
+            else:
+                self._check_selector(path, constraint.selector)
+
+    def _check_objective(self, path: Path, text: str, better: Better) -> None:
+        try:
+            selector = Selector.parse(text)
+        except ValueError as error:
+            self.problems.add(path, str(error))
+            return
+        metric = self._check_selector(path, selector)
+        if metric is None or metric.better is better:
+            return
+        if metric.better is Better.NONE:
+            rule = f"{metric.name} has no better direction and cannot be an objective"
+        else:
+            word = {Better.HIGHER: "maximize", Better.LOWER: "minimize"}[metric.better]
+            rule = f"{metric.name} is better when {metric.better.value}; put it under {word!r}"
+        self.problems.add(path, rule)
+
+    def _check_selector(self, path: Path, selector: Selector) -> MetricName | None:
+        try:
+            metric = _metric(selector.metric)
+        except PluginError as error:
+            self.problems.add(path, str(error))
+            return None
+        if metric is None:
+            known = {*METRIC_NAMES, *METRICS.names()}
+            rule = unknown(f"unknown metric {selector.metric!r}", selector.metric, known)
+            self.problems.add(path, rule)
+            return None
+        broken = self._condition_rule(metric, selector) or self._measure_rule(metric)
+        if broken:
+            self.problems.add(path, broken)
+        return metric
+
+    def _condition_rule(self, metric: MetricName, selector: Selector) -> str:
+        if not metric.per_condition:
+            if selector.condition:
+                return f"{metric.name} has no condition; write it alone, got {str(selector)!r}"
+            return ""
+        if not selector.condition:
+            return f"{metric.name} needs a condition, for example {metric.name}@clean"
+        if self.conditions is None:
+            return ""
+        at, severity = selector.condition, selector.severity
+        if at in ("clean", "corrupted") and severity:
+            return f"{at} has no severity, got {str(selector)!r}"
+        if at == "corrupted" and len(self.conditions) == 1:
+            return "this study measures no corruptions; add conditions, or write '@clean'"
+        corruptions = {c.corruption for c in self.conditions} - {"clean"}
+        if at not in ("clean", "corrupted", *corruptions):
+            if at in CORRUPTIONS:
+                return f"{at} is not measured by this study; add it to conditions"
+            known = ("clean", "corrupted", *corruptions)
+            return unknown(f"unknown condition {at!r}", at, known)
+        if severity and Condition(at, severity) not in self.conditions:
+            return f"{at}:{severity} is not measured by this study; add it to conditions"
+        return ""
+
+    def _measure_rule(self, metric: MetricName) -> str:
+        name = metric.name
+        if self.scores is not None and name in METRICS and name not in self.scores:
+            return f"{name} is not measured by this study; add it to measure.scores"
+        if name.startswith("cost.latency") and not self.is_timed:
+            return f"{name} is not measured by this study; add measure.cost.latency"
+        if self.conditions is None:
+            return ""
+        if name == "robustness.mce":
+            return _mce_rule(self.conditions)
+        if name.startswith("robustness.") and len(self.conditions) == 1:
+            return f"{name} needs corruptions; add conditions"
+        return ""
+
+
+def _metric(name: str) -> MetricName | None:
+    if name in METRIC_NAMES:
+        return METRIC_NAMES[name]
+    if name not in METRICS:
+        return None
+    cls = METRICS.get(name)
+    better: Better = getattr(cls, "better", Better.NONE)
+    summary = (cls.__doc__ or "").partition("\n")[0]
+    return MetricName(name, getattr(cls, "unit", ""), better, summary, per_condition=True)
+
+
+def _mce_rule(conditions: Iterable[Condition]) -> str:
+    measured = {(c.corruption, c.severity) for c in conditions}
+    missing = []
+    for name in STANDARD_15:
+        absent = [str(s) for s in range(1, 6) if (name, s) not in measured]
+        if len(absent) == 5:
+            missing.append(name)
+        elif absent:
+            missing.append(f"{name} at {', '.join(absent)}")
+    if not missing:
+        return ""
+    return (
+        "robustness.mce needs all 15 standard corruptions at severities 1 to 5; missing: "
+        f"{', '.join(missing)}. Use robustness.mean_error for the mean over what is measured"
+    )

@@ -1,0 +1,355 @@
+"""The run directory: what is done, written atomically, readable after any accident.
+
+A shard is written to a temporary file in the same directory, flushed to the disk, and renamed, so
+it is there completely or not at all; each ends with a line that counts and hashes the ones before.
+There are no locks: two launchers on one directory waste work but cannot corrupt it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof.errors import StoreError
+from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.protocols import Measurement
+from shrinkproof.records import Candidate, Cell, Failure, Json
+
+_CELLS: Final = "cells"
+_CANDIDATES: Final = "candidates"
+_PREDICTIONS: Final = "predictions"
+_ENVIRONMENT: Final = "environment"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What is stored of one finished cell.
+
+    Attributes:
+        cell: which cell.
+        measurements: its numbers.
+        environment: key of the machine that measured them.
+        versions: metric or evaluator name -> version, of what made the numbers.
+        notes: caveats of the measurement, for the report.
+    """
+
+    cell: Cell
+    measurements: tuple[Measurement, ...]
+    environment: str
+    versions: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+
+class Store:
+    """One run directory.
+
+    Args:
+        path: the directory; `create` makes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: Path) -> Store:
+        """Return the store in a directory, made where it is missing.
+
+        Raises:
+            StoreError: the directory cannot be made or written.
+        """
+        store = cls(path)
+        with _explained(store.path):
+            for name in (_CELLS, _CANDIDATES, _PREDICTIONS, _ENVIRONMENT):
+                (store.path / name).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=store.path):
+                pass
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Return the store of an existing run.
+
+        Raises:
+            StoreError: there is no run in that directory.
+        """
+        store = cls(path)
+        if not (store.path / "plan.jsonl").is_file():
+            raise StoreError(
+                f"{path} is not a run directory: plan.jsonl is missing. "
+                "Start one with: shrinkproof run STUDY --out DIR"
+            )
+        return store
+
+    # cells
+
+    def write_cell(self, shard: Shard) -> None:
+        """Store the numbers of a finished cell and forget its earlier failure."""
+        lines = [json.dumps(asdict(m), sort_keys=True) for m in shard.measurements]
+        end = {
+            "cell": shard.cell.as_json(),
+            "count": len(lines),
+            "environment": shard.environment,
+            "notes": list(shard.notes),
+            "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+            "versions": dict(shard.versions),
+        }
+        lines.append(json.dumps({"end": end}, sort_keys=True))
+        self.write_text(self._cell(shard.cell.key), "\n".join(lines) + "\n")
+        self._failed(shard.cell.key).unlink(missing_ok=True)
+
+    def read_cell(self, key: str) -> Shard | None:
+        """Return a finished cell, or None where it is missing or damaged."""
+        try:
+            lines = self._cell(key).read_text("utf-8").splitlines()
+            end = json.loads(lines[-1])["end"]
+            body = lines[:-1]
+            digest = hashlib.sha256("\n".join(body).encode()).hexdigest()
+            if end["count"] != len(body) or end["sha256"] != digest or end["cell"]["key"] != key:
+                return None
+            return Shard(
+                cell=Cell.from_json(end["cell"]),
+                measurements=tuple(Measurement(**json.loads(line)) for line in body),
+                environment=end["environment"],
+                versions=end["versions"],
+                notes=tuple(end["notes"]),
+            )
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, IndexError, TypeError):
+            return None  # truncated or foreign content counts as missing, and `damaged` reports it
+
+    def finished(self) -> frozenset[str]:
+        """Return the keys of all cells with a shard; names only, nothing is read."""
+        return frozenset(
+            name.removesuffix(".jsonl") for name in self._names(_CELLS) if name.endswith(".jsonl")
+        )
+
+    def write_failure(self, key: str, failure: Failure, *, label: str) -> None:
+        """Store why a cell, or a candidate, gave no result."""
+        text = json.dumps({"label": label, **failure.as_json()}, sort_keys=True)
+        self.write_text(self._failed(key), text + "\n")
+
+    def failures(self) -> dict[str, Json]:
+        """Return the stored failures, by key of the cell or candidate."""
+        found = {}
+        for name in sorted(self._names(_CELLS)):
+            if name.endswith(".failed.json"):
+                text = (self.path / _CELLS / name).read_text("utf-8")
+                found[name.removesuffix(".failed.json")] = json.loads(text)
+        return found
+
+    def forget_failure(self, key: str) -> None:
+        """Remove a stored failure, because its work has succeeded since."""
+        self._failed(key).unlink(missing_ok=True)
+
+    def _cell(self, key: str) -> Path:
+        return self.path / _CELLS / f"{key}.jsonl"
+
+    def _failed(self, key: str) -> Path:
+        return self.path / _CELLS / f"{key}.failed.json"
+
+    # candidates
+
+    def candidate(self, key: str) -> Path:
+        """Return the directory of a candidate."""
+        return self.path / _CANDIDATES / key
+
+    def has_candidate(self, key: str) -> bool:
+        """Return whether a candidate is prepared."""
+        return (self.candidate(key) / "complete.json").is_file()
+
+    def write_candidate(self, candidate: Candidate, write: Callable[[Path], Json]) -> None:
+        """Let ``write`` fill a directory and put it in its place when it is complete.
+
+        ``write`` returns the sizes of the files it made; they are checked on reading.
+        """
+        with _explained(self.path):
+            parent = self.path / _CANDIDATES
+            parent.mkdir(parents=True, exist_ok=True)
+            scratch = _scratch(parent)
+            scratch.mkdir()
+            try:
+                facts = write(scratch)
+                self.write_text(scratch / "complete.json", json.dumps(facts, sort_keys=True) + "\n")
+                target = self.candidate(candidate.key)
+                if target.exists():
+                    shutil.rmtree(target)
+                scratch.rename(target)
+                _sync_directory(parent)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    # predictions
+
+    def write_predictions(self, key: str, predictions: ClassificationPredictions) -> None:
+        """Store logits and per-sample columns of a cell."""
+        import polars as pl
+
+        from shrinkproof.metrics.derived import derived
+
+        folder = self.path / _PREDICTIONS / key
+        with _explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        values = derived(predictions)
+        columns: dict[str, NDArray[Any]] = {
+            "index": predictions.index,
+            "target": predictions.target,
+            "prediction": predictions.prediction(),
+            "confidence": values.confidence,
+            "nll": values.nll,
+            "brier": values.brier,
+        }
+        if predictions.groups is not None:
+            columns["group"] = predictions.groups
+        columns.update({f"slice.{name}": v for name, v in predictions.slices.items()})
+        frame = pl.DataFrame(columns)
+        self._write(folder / "logits.npy", lambda f: np.save(f, predictions.logits))
+        self._write(folder / "samples.parquet", lambda f: frame.write_parquet(f))
+
+    def read_predictions(self, key: str) -> ClassificationPredictions | None:
+        """Return the stored predictions of a cell, or None where they are missing or damaged."""
+        import polars as pl
+
+        folder = self.path / _PREDICTIONS / key
+        try:
+            logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
+            samples = pl.read_parquet(folder / "samples.parquet")
+        except (OSError, ValueError, pl.exceptions.PolarsError):
+            return None
+        if len(samples) != len(logits):
+            return None
+        return ClassificationPredictions(
+            logits=np.asarray(logits),
+            target=samples["target"].to_numpy(),
+            index=samples["index"].to_numpy(),
+            groups=samples["group"].to_numpy().astype(str) if "group" in samples.columns else None,
+            slices={
+                name.removeprefix("slice."): samples[name].to_numpy().astype(str)
+                for name in samples.columns
+                if name.startswith("slice.")
+            },
+        )
+
+    # files
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a text file atomically."""
+        self.write_bytes(path, text.encode())
+
+    def write_bytes(self, path: Path, content: bytes) -> None:
+        """Write a file atomically."""
+        self._write(path, lambda f: f.write(content))
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write a JSON file of the run directory atomically."""
+        self.write_text(self.path / name, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Return a JSON file of the run directory, or None where it is missing."""
+        try:
+            return json.loads((self.path / name).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StoreError(f"{self.path / name} is not JSON ({error}); delete it") from error
+
+    def write_plan(self, candidates: Sequence[Candidate], cells: Sequence[Cell]) -> None:
+        """Store what the study wants, one line each."""
+        lines = [json.dumps({"candidate": c.as_json()}, sort_keys=True) for c in candidates]
+        lines += [json.dumps({"cell": c.as_json()}, sort_keys=True) for c in cells]
+        self.write_text(self.path / "plan.jsonl", "\n".join(lines) + "\n")
+
+    def read_plan(self) -> tuple[tuple[Candidate, ...], tuple[Cell, ...]]:
+        """Return the candidates and cells of the last run.
+
+        Raises:
+            StoreError: the plan is damaged.
+        """
+        candidates, cells = [], []
+        try:
+            for line in (self.path / "plan.jsonl").read_text("utf-8").splitlines():
+                value = json.loads(line)
+                if "candidate" in value:
+                    candidates.append(Candidate.from_json(value["candidate"]))
+                else:
+                    cells.append(Cell.from_json(value["cell"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.path / 'plan.jsonl'} is damaged ({error}); run the study again to "
+                "rewrite it, finished cells are kept"
+            ) from error
+        return tuple(candidates), tuple(cells)
+
+    def write_environment(self, key: str, value: Json) -> None:
+        """Store the description of a machine."""
+        self.write_json(f"{_ENVIRONMENT}/{key}.json", value)
+
+    def environments(self) -> dict[str, Json]:
+        """Return the stored machine descriptions, by key."""
+        names = sorted(n for n in self._names(_ENVIRONMENT) if n.endswith(".json"))
+        return {n.removesuffix(".json"): self.read_json(f"{_ENVIRONMENT}/{n}") for n in names}
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return os.listdir(self.path / folder)  # noqa: PTH208 - names only, 10x faster
+        except FileNotFoundError:
+            return []
+
+    def _write(self, path: Path, write: Callable[[Any], object]) -> None:
+        with _explained(path):
+            scratch = _scratch(path.parent)
+            try:
+                with scratch.open("xb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                scratch.rename(path)
+            finally:
+                scratch.unlink(missing_ok=True)
+            _sync_directory(path.parent)
+
+
+def _scratch(parent: Path) -> Path:
+    """Return an unused name; unlike `tempfile`'s, what stands there gets the usual permissions."""
+    return parent / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn an operating-system error into words and a way out."""
+    try:
+        yield
+    except OSError as error:
+        advice = {
+            errno.ENOSPC: "the disk is full; free some space",
+            errno.EDQUOT: "the disk quota is used up; free some space",
+            errno.EACCES: "it may not be written; choose another directory or its permissions",
+            errno.EROFS: "it is on a read-only disk; choose another directory",
+            errno.ENOTDIR: "a file stands where a directory must be; choose another directory",
+            errno.EEXIST: "a file stands where a directory must be; choose another directory",
+        }.get(error.errno or 0, f"{error.strerror or error}")
+        raise StoreError(
+            f"{path} cannot be written: {advice}. What is finished is kept: run the same command "
+            "again."
+        ) from error

@@ -1,0 +1,141 @@
+"""What a study reads: its file, its data divided into splits, its model references."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from shrinkproof.data.imageset import ImageSet
+from shrinkproof.data.splits import Splits, contamination, load_images, load_splits
+from shrinkproof.errors import DataError
+from shrinkproof.models.reference import fingerprint
+from shrinkproof.records import SPLITS, Json
+from shrinkproof.spec import StudySpec, load_study_spec
+
+KNOWN_ROOTS: Final = ("cifar10", "weights")
+"""Places that built-in references are looked up in; each may be set by an environment variable."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A study file with everything it reads.
+
+    Attributes:
+        text: the study file.
+        folder: the folder that relative paths in it start from.
+        roots: named places that the user gave for data and weights.
+        limit: evaluate on at most so many images per measuring split; None for all.
+        filename: name of the file, for messages.
+    """
+
+    text: str
+    folder: Path
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    limit: int | None = None
+    filename: str = "study.yaml"
+
+    @classmethod
+    def load(
+        cls, path: Path, *, roots: Mapping[str, Path] | None = None, limit: int | None = None
+    ) -> Inputs:
+        """Return the inputs of a study file on disk.
+
+        Raises:
+            SpecError: the file cannot be read.
+        """
+        return cls(
+            text=_read(path),
+            folder=path.resolve().parent,
+            roots={**_roots_of_environment(), **(roots or {})},
+            limit=limit,
+            filename=str(path),
+        )
+
+    def as_json(self) -> Json:
+        """Return plain JSON values: what a worker needs to load the same inputs."""
+        return {
+            "text": self.text,
+            "folder": str(self.folder),
+            "roots": {name: str(path) for name, path in self.roots.items()},
+            "limit": self.limit,
+            "filename": self.filename,
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> Inputs:
+        """Return the inputs that `as_json` described."""
+        return cls(
+            text=value["text"],
+            folder=Path(value["folder"]),
+            roots={name: Path(path) for name, path in value["roots"].items()},
+            limit=value["limit"],
+            filename=value["filename"],
+        )
+
+    @cached_property
+    def spec(self) -> StudySpec:
+        """The checked study file."""
+        return load_study_spec(self.text, filename=self.filename)
+
+    @cached_property
+    def places(self) -> dict[str, Path]:
+        """The roots, and the folder of the study file under the name ``study``."""
+        return {**self.roots, "study": self.folder}
+
+    def splits(self, wanted: Collection[str] = SPLITS) -> Splits:
+        """Return the wanted parts of the data, in the study's subset."""
+        return load_splits(self.spec.data, roots=self.places, limit=self.limit, wanted=wanted)
+
+    def preset(self, images: ImageSet) -> str:
+        """Return the corruption constants for some images.
+
+        Raises:
+            DataError: neither the study nor the data source names them.
+        """
+        preset = self.spec.data.preset or images.preset
+        if not preset:
+            raise DataError(
+                f"data.preset: {images.source} does not say which corruption constants fit its "
+                "images; write one of cifar, tiny, imagenet, inception in the study file"
+            )
+        return preset
+
+    def fingerprint(self, model: str) -> str:
+        """Return the identity of a model of the study; torch is not imported."""
+        return fingerprint(self.spec.models[model], self.places)
+
+    def contamination(self, model: str, sets: Mapping[str, ImageSet]) -> dict[str, str]:
+        """Return why numbers on a split cannot be trusted for a model, by split."""
+        seen = self.spec.models[model].seen
+        if seen is None:
+            return contamination(sets, None)
+        known = [
+            sets[reference] if reference in sets else load_images(reference, self.places)
+            for reference in seen
+            if reference in sets or reference not in SPLITS
+        ]
+        return contamination(sets, known)
+
+
+def _roots_of_environment() -> dict[str, Path]:
+    found = {}
+    for name in KNOWN_ROOTS:
+        value = os.environ.get(f"SHRINKPROOF_{name.upper()}")
+        if value:
+            found[name] = Path(value)
+    return found
+
+
+def _read(path: Path) -> str:
+    from shrinkproof.errors import SpecError
+
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise SpecError([f"{path}: cannot be read ({error.strerror or error})"]) from error
+    except UnicodeDecodeError as error:
+        raise SpecError([f"{path}: is not UTF-8 text ({error})"]) from error

@@ -1,0 +1,216 @@
+"""From a study file to the candidates and cells it wants; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, Final, Literal
+
+from shrinkproof.corruptions import CORRUPTIONS
+from shrinkproof.environment import environment_key
+from shrinkproof.evaluators.latency import Latency
+from shrinkproof.evaluators.scores import Scores
+from shrinkproof.evaluators.size import Size
+from shrinkproof.protocols import Needs, Role
+from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Form, Json, key_of
+from shrinkproof.registry import fields_of, identity_of
+from shrinkproof.study.inputs import Inputs
+
+MEASURING: Final = ("select", "report")
+"""Splits whose images are evaluated; ``certify`` is kept untouched for certificates."""
+
+ARTIFACT_FORMAT: Final = 1
+"""Raise it when the exported file of the same candidate changes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a study wants.
+
+    Attributes:
+        candidates: baselines, controls and recipes, in the order of the study file.
+        cells: what is measured of them.
+        splits: per split its source, count and fingerprint.
+        notes: caveats about the data, such as subsets.
+        contamination: model -> split -> why its numbers cannot be trusted.
+    """
+
+    candidates: tuple[Candidate, ...]
+    cells: tuple[Cell, ...]
+    splits: Mapping[str, Json] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    contamination: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def only(self, pattern: str) -> Plan:
+        """Return the plan of the candidates whose label matches, with baselines and controls."""
+        kept = {
+            c.key for c in self.candidates if c.role != "recipe" or fnmatchcase(c.label, pattern)
+        }
+        return replace(
+            self,
+            candidates=tuple(c for c in self.candidates if c.key in kept),
+            cells=tuple(c for c in self.cells if c.candidate in kept),
+        )
+
+
+def scores_of(inputs: Inputs) -> Scores:
+    """Return the study's scores evaluator."""
+    spec = inputs.spec
+    return Scores(
+        metrics=tuple(spec.measure.scores),
+        replicates=spec.measure.intervals.replicates,
+        seed=spec.seed,
+    )
+
+
+def latency_of(inputs: Inputs) -> Latency | None:
+    """Return the study's latency evaluator, or None where it does not ask for one."""
+    cost = inputs.spec.measure.cost
+    if cost is None or cost.latency is None:
+        return None
+    return Latency(**fields_of(cost.latency))
+
+
+def make_plan(inputs: Inputs, environment: Json) -> Plan:
+    """Return everything a study wants.
+
+    Args:
+        inputs: the study.
+        environment: description of this machine; latency cells belong to it.
+    """
+    return _Planner(inputs, environment).plan()
+
+
+class _Planner:
+    """Reads the data and the model files once, then spells out every candidate and cell."""
+
+    def __init__(self, inputs: Inputs, environment: Json) -> None:
+        self.inputs = inputs
+        self.spec = inputs.spec
+        self.environment = environment_key(environment)
+        self.data = inputs.splits()
+        self.prints = {name: images.fingerprint for name, images in self.data.sets.items()}
+        self.measuring = tuple(name for name in MEASURING if name in self.data.sets)
+        self.form: Form = "twin" if self.spec.measure.form == "twin" else "artifact"
+        self.latency = latency_of(inputs)
+
+    def plan(self) -> Plan:
+        candidates: list[Candidate] = []
+        cells: list[Cell] = []
+        for model in self.spec.models:
+            mine = list(self._candidates(model, self.inputs.fingerprint(model)))
+            candidates += mine
+            for candidate in mine:
+                cells += self._cells(candidate, mine[0].key)
+        return Plan(
+            tuple(candidates),
+            tuple(cells),
+            {
+                name: {"source": s.source, "count": len(s), "fingerprint": self.prints[name]}
+                for name, s in self.data.sets.items()
+            },
+            tuple(self.data.notes),
+            {m: self.inputs.contamination(m, self.data.sets) for m in self.spec.models},
+        )
+
+    def _candidates(self, model: str, identity: str) -> Iterator[Candidate]:
+        baseline = self._candidate(model, identity, "baseline", "baseline", ())
+        yield baseline
+        recipes = self.spec.candidate_recipes()
+        controls: dict[tuple[str, int], Candidate] = {}
+        for steps in recipes.values() if self.spec.controls == "all" else ():
+            schedule = _schedule(steps)
+            name = _control_name(schedule)
+            for repeat in range(_repeats(self.spec.repeats, schedule) if schedule else 0):
+                if (name, repeat) not in controls:
+                    control = self._candidate(model, identity, name, "control", schedule, repeat)
+                    controls[name, repeat] = control
+                    yield control
+        for name, steps in recipes.items():
+            schedule = _schedule(steps)
+            for repeat in range(_repeats(self.spec.repeats, steps)):
+                control = controls.get((_control_name(schedule), repeat), baseline)
+                yield self._candidate(model, identity, name, "recipe", steps, repeat, control.key)
+
+    def _candidate(
+        self,
+        model: str,
+        identity: str,
+        recipe: str,
+        role: Literal["baseline", "control", "recipe"],
+        steps: tuple[Any, ...],
+        repeat: int = 0,
+        control: str = "",
+    ) -> Candidate:
+        identities = tuple(identity_of(step) for step in steps)
+        needs = Needs.NOTHING
+        for step in steps:
+            needs |= step.needs
+        reads = {"train": Needs.TRAINING, "calibrate": Needs.CALIBRATION}
+        parts = {
+            "artifact": ARTIFACT_FORMAT,
+            "data": {name: self.prints[name] for name, need in reads.items() if need in needs},
+            "model": identity,
+            "repeat": repeat,
+            "seed": self.spec.seed if steps else 0,
+            "steps": identities,
+            "threads": self.spec.threads,
+        }
+        return Candidate(
+            key_of("candidate", parts), model, recipe, repeat, role, control, identities
+        )
+
+    def _cells(self, candidate: Candidate, baseline: str) -> Iterator[Cell]:
+        for split in self.measuring:
+            for condition in self.spec.conditions_list():
+                yield self._scores_cell(candidate, self.form, split, condition)
+        for split in self.measuring[:1]:
+            other: Form = "artifact" if self.form == "twin" else "twin"
+            yield self._scores_cell(candidate, other, split, CLEAN)
+        parts: Json = {"candidate": candidate.key, "version": Size.version}
+        yield Cell(key_of("size", parts), candidate.key, "size", "artifact")
+        if self.latency is not None:
+            parts = {
+                "baseline": baseline,
+                "candidate": candidate.key,
+                "environment": self.environment,
+                "evaluator": identity_of(self.latency),
+            }
+            yield Cell(key_of("latency", parts), candidate.key, "latency", "artifact")
+
+    def _scores_cell(
+        self, candidate: Candidate, form: Form, split: str, condition: Condition
+    ) -> Cell:
+        """The metrics are no part of the key: they are recomputed from the predictions."""
+        parts: Json = {
+            "batch": self.spec.data.batch,
+            "candidate": candidate.key,
+            "condition": str(condition),
+            "form": form,
+            "images": self.prints[split],
+            "threads": self.spec.threads,
+            "version": Scores.version,
+        }
+        if not condition.is_clean:
+            parts["corruption"] = {
+                "preset": self.inputs.preset(self.data.sets[split]),
+                "seed": self.spec.seed,
+                "version": CORRUPTIONS.get(condition.corruption).version,
+            }
+        return Cell(key_of("scores", parts), candidate.key, "scores", form, split, condition)
+
+
+def _schedule(steps: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the part of a recipe that a dense control repeats: everything but compression."""
+    return tuple(step for step in steps if step.role is Role.RECOVER)
+
+
+def _repeats(repeats: int, steps: tuple[Any, ...]) -> int:
+    """Only training differs between repeats; the other steps would repeat themselves exactly."""
+    return repeats if any(Needs.TRAINING in step.needs for step in steps) else 1
+
+
+def _control_name(schedule: tuple[Any, ...]) -> str:
+    words = "+".join(step.name for step in schedule)
+    return f"control.{words}-{key_of('schedule', [identity_of(s) for s in schedule])[:4]}"

@@ -1,0 +1,246 @@
+"""Run what is missing of a plan, in three barriers: candidates, passes, exclusive cells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from shrinkproof.environment import environment_key
+from shrinkproof.errors import StoreError
+from shrinkproof.evaluators.size import Size
+from shrinkproof.evaluators.subject import Subject
+from shrinkproof.models.loaded import Preprocess
+from shrinkproof.protocols import Engine, Measurement
+from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Failure, Json
+from shrinkproof.store import Shard, Store
+from shrinkproof.study.inputs import Inputs
+from shrinkproof.study.plan import Plan, latency_of, scores_of
+from shrinkproof.study.work import Pass, PassResult, Preparation, measure, prepare
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class Progress(Protocol):
+    """Somebody who wants to know how far a run is."""
+
+    def begin(self, stage: str, total: int) -> None:
+        """Tell that a stage with so many pieces of work starts."""
+        ...
+
+    def advance(self, label: str) -> None:
+        """Tell that one piece of work of the stage is done."""
+        ...
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Tell that a stage is over."""
+        ...
+
+    def warn(self, message: str) -> None:
+        """Tell something that the user should know."""
+        ...
+
+
+class Silence:
+    """Progress that nobody wants to know about."""
+
+    def begin(self, stage: str, total: int) -> None:
+        """Ignore it."""
+
+    def advance(self, label: str) -> None:
+        """Ignore it."""
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Ignore it."""
+
+    def warn(self, message: str) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs what is missing of a plan and writes what comes back; the only writer of cells.
+
+    Attributes:
+        inputs: the study.
+        plan: what it wants.
+        store: where results go.
+        engine: where the work happens.
+        environment: description of this machine.
+        progress: who is told.
+        retry: whether earlier failures are tried again.
+    """
+
+    inputs: Inputs
+    plan: Plan
+    store: Store
+    engine: Engine
+    environment: Json
+    progress: Progress = field(default_factory=Silence)
+    retry: bool = True
+
+    def run(self) -> None:
+        """Run what is missing."""
+        self._drop_stale_failures()
+        self._prepare()
+        missing = self._missing()
+        self._measure(missing)
+        self._read_sizes(missing)
+        self._time(missing)
+
+    def _staged(
+        self,
+        stage: str,
+        work: Callable[[A], B],
+        items: Sequence[A],
+        label: Callable[[A], str],
+        engine: Engine | None = None,
+    ) -> Iterator[tuple[A, B | Failure]]:
+        """Yield the results of a stage and keep the progress informed."""
+        if not items:
+            return
+        start = time.perf_counter()
+        self.progress.begin(stage, len(items))
+        for item, outcome in (engine or self.engine).map(work, items):
+            yield item, outcome
+            self.progress.advance(label(item))
+        self.progress.end(stage, time.perf_counter() - start)
+
+    def _drop_stale_failures(self) -> None:
+        """Forget failures of work that the study does not want any more."""
+        wanted = {c.key for c in self.plan.candidates} | {c.key for c in self.plan.cells}
+        for key in self.store.failures():
+            if key not in wanted:
+                self.store.forget_failure(key)
+
+    def _prepare(self) -> None:
+        failed = frozenset() if self.retry else self.store.failures().keys()
+        items = [
+            Preparation(str(self.store.path), candidate)
+            for candidate in self.plan.candidates
+            if not self.store.has_candidate(candidate.key) and candidate.key not in failed
+        ]
+        for item, outcome in self._staged(
+            "prepare", prepare, items, lambda item: item.candidate.label
+        ):
+            if isinstance(outcome, Failure):
+                self.store.write_failure(item.candidate.key, outcome, label=item.candidate.label)
+                self.progress.warn(f"{item.candidate.label}: {outcome.message}")
+            else:
+                self.store.forget_failure(item.candidate.key)
+
+    def _missing(self) -> list[Cell]:
+        """Return the cells that must be measured, after recomputing those that need no model."""
+        done = self.store.finished()
+        failed = frozenset() if self.retry else self.store.failures().keys()
+        versions = scores_of(self.inputs).versions()
+        missing = []
+        for cell in self.plan.cells:
+            if not self.store.has_candidate(cell.candidate) or cell.key in failed:
+                continue
+            shard = self.store.read_cell(cell.key) if cell.key in done else None
+            if cell.key in done and shard is None:
+                self.progress.warn(f"cells/{cell.key}.jsonl is damaged and is measured again")
+            if shard is None or (
+                cell.evaluator == "scores"
+                and not versions.items() <= shard.versions.items()
+                and not self._rescore(shard)
+            ):
+                missing.append(cell)
+        return missing
+
+    def _rescore(self, shard: Shard) -> bool:
+        """Recompute a cell's metrics from its predictions; False where they are missing."""
+        predictions = self.store.read_predictions(shard.cell.key)
+        if predictions is None:
+            return False
+        scores = scores_of(self.inputs)
+        weights = scores.weights(len(predictions), predictions.groups)
+        self._write(shard.cell, scores.score(predictions, weights), scores.versions())
+        return True
+
+    def _measure(self, missing: Sequence[Cell]) -> None:
+        passes: dict[tuple[str, Condition], list[Cell]] = {}
+        for cell in missing:
+            if cell.evaluator == "scores":
+                passes.setdefault((cell.split, cell.condition), []).append(cell)
+        items = [
+            Pass(str(self.store.path), split, condition, tuple(cells))
+            for (split, condition), cells in passes.items()
+        ]
+        versions = scores_of(self.inputs).versions()
+        for item, outcome in self._staged(
+            "measure", measure, items, lambda item: f"{item.condition} on {item.split}"
+        ):
+            result = (
+                PassResult(dict.fromkeys((c.key for c in item.cells), outcome))
+                if isinstance(outcome, Failure)
+                else outcome
+            )
+            for cell in item.cells:
+                self._write(cell, result.measured[cell.key], versions, result.notes)
+
+    def _read_sizes(self, missing: Sequence[Cell]) -> None:
+        cells = [cell for cell in missing if cell.evaluator == "size"]
+        for cell in cells:
+            for _, outcome in Size().measure([self._subject(cell)], CLEAN):
+                self._write(cell, outcome, {"size": Size.version})
+
+    def _time(self, missing: Sequence[Cell]) -> None:
+        """Measure latency: one candidate after the other, while nothing else runs."""
+        from shrinkproof.engines.inline import Inline
+
+        latency = latency_of(self.inputs)
+        if latency is None:
+            return
+
+        def time_one(cell: Cell) -> Sequence[Measurement]:
+            (outcome,) = (o for _, o in latency.measure([self._subject(cell)], CLEAN))
+            assert not isinstance(outcome, Failure), "latency raises, it does not return failures"
+            return outcome
+
+        cells = [cell for cell in missing if cell.evaluator == "latency"]
+        for cell, outcome in self._staged(
+            "latency", time_one, cells, lambda cell: self._label(cell), Inline()
+        ):
+            self._write(cell, outcome, {"latency": latency.version})
+
+    def _subject(self, cell: Cell) -> Subject:
+        candidates = {c.key: c for c in self.plan.candidates}
+        model = candidates[cell.candidate].model
+        baseline = next(
+            c.key for c in self.plan.candidates if c.model == model and c.role == "baseline"
+        )
+        facts = self.store.read_json(f"candidates/{cell.candidate}/complete.json")
+        if facts is None:
+            raise StoreError(f"candidate {cell.candidate} has disappeared; run the study again")
+        return Subject(
+            cell=cell,
+            predict=lambda inputs: inputs,
+            preprocess=Preprocess(),
+            num_classes=0,
+            folder=self.store.candidate(cell.candidate),
+            reference=self.store.candidate(baseline),
+            facts=facts,
+        )
+
+    def _write(
+        self,
+        cell: Cell,
+        outcome: Iterable[Measurement] | Failure,
+        versions: dict[str, int],
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        if isinstance(outcome, Failure):
+            self.store.write_failure(cell.key, outcome, label=self._label(cell))
+            self.progress.warn(f"{self._label(cell)}: {outcome.message}")
+            return
+        shard = Shard(cell, tuple(outcome), environment_key(self.environment), versions, notes)
+        self.store.write_cell(shard)
+
+    def _label(self, cell: Cell) -> str:
+        labels: dict[str, Candidate] = {c.key: c for c in self.plan.candidates}
+        where = f" {cell.condition} on {cell.split}" if cell.split else ""
+        return f"{labels[cell.candidate].label} {cell.evaluator}{where}"

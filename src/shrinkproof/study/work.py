@@ -1,0 +1,336 @@
+"""The two kinds of work a study sends to an engine: prepare a candidate, measure a pass.
+
+Both are module-level functions of small frozen values, so that any engine can carry them; models
+and images are loaded where the work happens and kept there for the next piece of work.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof import randomness
+from shrinkproof.compressors import COMPRESSORS
+from shrinkproof.data.imageset import ImageSet
+from shrinkproof.errors import ModelError
+from shrinkproof.evaluators.subject import Scene, Subject
+from shrinkproof.models.loaded import LoadedModel
+from shrinkproof.protocols import Context, Measurement, Needs
+from shrinkproof.records import Candidate, Cell, Condition, Failure, Json
+from shrinkproof.store import Store
+from shrinkproof.study.inputs import Inputs
+from shrinkproof.study.plan import scores_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_MEMORY_SHARE: Final = 0.25
+"""Part of the machine's memory that loaded candidates may fill before a pass takes groups."""
+
+_BYTES_PER_FILE_BYTE: Final = 4
+"""A loaded session holds the weights several times: file, packed kernels, arena."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Make one candidate."""
+
+    run: str
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Measure every candidate that lacks it under one condition of one split."""
+
+    run: str
+    split: str
+    condition: Condition
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """What a pass found.
+
+    Attributes:
+        measured: cell key -> numbers, or why there are none.
+        notes: caveats, such as candidates taken in groups.
+    """
+
+    measured: Mapping[str, tuple[Measurement, ...] | Failure]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class _Workplace:
+    """What a process keeps between two pieces of work on one run."""
+
+    run: Path
+    inputs: Inputs
+    sets: dict[str, ImageSet] = field(default_factory=dict)
+    bases: dict[str, LoadedModel] = field(default_factory=dict)
+    predictors: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)
+
+    def images(self, wanted: Collection[str]) -> dict[str, ImageSet]:
+        missing = [name for name in wanted if name not in self.sets]
+        if missing:
+            self.sets.update(self.inputs.splits(missing).sets)
+        return self.sets
+
+    def base(self, model: str) -> LoadedModel:
+        from shrinkproof.models.reference import load_model
+
+        if model not in self.bases:
+            self.bases[model] = load_model(self.inputs.spec.models[model], self.inputs.places)
+        return self.bases[model]
+
+
+@functools.lru_cache(maxsize=1)
+def _workplace(run: str) -> _Workplace:
+    """Return the workplace of a run; a process works on one run at a time."""
+    import torch
+
+    value = Store(Path(run)).read_json("inputs.json")
+    inputs = Inputs.from_json(value)
+    torch.set_num_threads(inputs.spec.threads)
+    return _Workplace(Path(run), inputs)
+
+
+def forget_workplace() -> None:
+    """Drop what this process keeps: the study of its run has changed."""
+    _workplace.cache_clear()
+
+
+def prepare(work: Preparation) -> Json:
+    """Make one candidate: apply its recipe, export it, write everything that reloads it.
+
+    Returns:
+        Sizes of the candidate, as written to its directory.
+    """
+    place = _workplace(work.run)
+    store = Store(place.run)
+    candidate = work.candidate
+    if store.has_candidate(candidate.key):
+        return dict(store.read_json(f"candidates/{candidate.key}/complete.json"))
+    return _make(place, store, candidate)
+
+
+def _make(place: _Workplace, store: Store, candidate: Candidate) -> Json:
+    import torch
+
+    from shrinkproof.artifacts.candidate import write_candidate
+    from shrinkproof.artifacts.sizes import file_bytes, macs, parameter_counts, zip_bytes
+    from shrinkproof.compressors.recipe import Recipe
+
+    base = place.base(candidate.model)
+    history: list[Mapping[str, Any]] = []
+    recipe = Recipe(tuple(COMPRESSORS.create(s["name"], s["fields"]) for s in candidate.steps))
+    wanted = splits_for(recipe.needs)
+    sets = place.images(wanted)
+    context = make_context(
+        place.inputs,
+        base,
+        {name: sets[name] for name in wanted},
+        repeat=candidate.repeat,
+        note=history.append,
+    )
+    module, changes = recipe.apply(base.module, context)
+    example = torch.zeros((1, *base.input_shape))
+
+    def write(folder: Path) -> Json:
+        write_candidate(
+            folder, module=module, changes=changes, candidate=candidate, example=example
+        )
+        lines = "".join(json.dumps(dict(line), sort_keys=True) + "\n" for line in history)
+        store.write_text(folder / "history.jsonl", lines)
+        parameters, nonzero = parameter_counts(module)
+        file = folder / "model.onnx"
+        return {
+            "cost.parameters": parameters,
+            "cost.nonzero": nonzero,
+            "cost.macs": macs(module, example),
+            "cost.bytes": file_bytes(file),
+            "cost.bytes_zip": zip_bytes(file),
+            "input_shape": list(base.input_shape),
+        }
+
+    store.write_candidate(candidate, write)
+    return dict(store.read_json(f"candidates/{candidate.key}/complete.json"))
+
+
+def make_context(
+    inputs: Inputs,
+    base: LoadedModel,
+    sets: Mapping[str, ImageSet],
+    *,
+    repeat: int = 0,
+    note: Callable[[Mapping[str, Any]], None],
+) -> Context:
+    """Return what a recipe may use.
+
+    A recipe and its dense control draw the same random streams (they depend on the seed and the
+    repeat, not on the recipe), so that the order of the training images is no difference between
+    them.
+
+    Args:
+        inputs: the study.
+        base: the model that is compressed.
+        sets: the splits that the recipe needs.
+        repeat: which repeat of the recipe.
+        note: receives progress and history.
+    """
+    import torch
+
+    from shrinkproof.tasks import TASKS
+    from shrinkproof.training.feed import ImageFeed
+
+    feeds = {name: ImageFeed(images, base.preprocess) for name, images in sets.items()}
+    return Context(
+        task=TASKS.create(inputs.spec.task),
+        example=torch.zeros((1, *base.input_shape)),
+        device=torch.device("cpu"),
+        stream=functools.partial(randomness.stream, inputs.spec.seed, "prepare", repeat),
+        calibration=feeds.get("calibrate"),
+        training=feeds.get("train"),
+        note=note,
+    )
+
+
+def splits_for(needs: Needs) -> tuple[str, ...]:
+    """Return the splits that a recipe with these needs reads."""
+    reads = {"train": Needs.TRAINING, "calibrate": Needs.CALIBRATION}
+    return tuple(name for name, need in reads.items() if need in needs)
+
+
+def measure(work: Pass) -> PassResult:
+    """Measure every candidate of a pass on the same images."""
+    place = _workplace(work.run)
+    store = Store(place.run)
+    images = place.images([work.split])[work.split]
+    scene = Scene(
+        images,
+        work.condition,
+        "" if work.condition.is_clean else place.inputs.preset(images),
+        place.inputs.spec.seed,
+        place.inputs.spec.data.batch,
+    )
+    scores = scores_of(place.inputs)
+    candidates = {c.key: c for c in store.read_plan()[0]}
+    measured: dict[str, tuple[Measurement, ...] | Failure] = {}
+    groups = list(_groups(store, work.cells))
+    for group in groups:
+        subjects = []
+        for cell in group:
+            subject = _load(place, store, scene, cell, candidates[cell.candidate])
+            if isinstance(subject, Failure):
+                measured[cell.key] = subject
+            else:
+                subjects.append(subject)
+        if not subjects:
+            continue
+        for subject, outcome in scores.measure(subjects, work.condition):
+            done = outcome if isinstance(outcome, Failure) else tuple(outcome)
+            measured[subject.cell.key] = done
+        if len(groups) > 1:
+            place.predictors.clear()
+    notes = (
+        (f"candidates measured in {len(groups)} groups, because of memory",)
+        if len(groups) > 1
+        else ()
+    )
+    return PassResult(measured, notes)
+
+
+def _groups(store: Store, cells: tuple[Cell, ...]) -> Iterator[tuple[Cell, ...]]:
+    """Yield the cells in groups whose models fit into memory together."""
+    room = _MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    group: list[Cell] = []
+    used = 0.0
+    for cell in cells:
+        file = store.candidate(cell.candidate) / "model.onnx"
+        size = _BYTES_PER_FILE_BYTE * file.stat().st_size if file.is_file() else 0
+        if group and used + size > room:
+            yield tuple(group)
+            group, used = [], 0.0
+        group.append(cell)
+        used += size
+    if group:
+        yield tuple(group)
+
+
+def _load(
+    place: _Workplace, store: Store, scene: Scene, cell: Cell, candidate: Candidate
+) -> Subject | Failure:
+    from shrinkproof.engines.inline import attempt
+
+    def load(cell: Cell) -> Subject:
+        base = place.base(candidate.model)
+        check_fit(base, scene.images, candidate.model)
+        return Subject(
+            cell=cell,
+            predict=_predictor(place, store, cell, base),
+            preprocess=base.preprocess,
+            num_classes=base.num_classes,
+            scene=scene,
+            folder=store.candidate(cell.candidate),
+            keep=functools.partial(store.write_predictions, cell.key),
+        )
+
+    return attempt(load, cell)
+
+
+def check_fit(base: LoadedModel, images: ImageSet, model: str) -> None:
+    """Refuse images or labels that the model cannot have been made for.
+
+    Raises:
+        ModelError: size of the images or number of classes disagree.
+    """
+    if images.shape != base.input_shape[1:]:
+        raise ModelError(
+            f"{model}: the images of {images.source} must be "
+            f"{base.input_shape[1]}x{base.input_shape[2]} pixels, got "
+            f"{images.shape[0]}x{images.shape[1]}"
+        )
+    if len(images.classes) != base.num_classes:
+        raise ModelError(
+            f"{model}: the model has {base.num_classes} classes but {images.source} has "
+            f"{len(images.classes)}; the numbers of one would be nonsense for the other"
+        )
+
+
+def _predictor(
+    place: _Workplace, store: Store, cell: Cell, base: LoadedModel
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    from shrinkproof.artifacts.candidate import load_candidate
+    from shrinkproof.artifacts.session import Session
+
+    key = (cell.candidate, cell.form)
+    if key not in place.predictors:
+        folder = store.candidate(cell.candidate)
+        if cell.form == "artifact":
+            place.predictors[key] = Session(
+                folder / "model.onnx", threads=place.inputs.spec.threads
+            )
+        else:
+            place.predictors[key] = _twin(load_candidate(folder, base.module))
+    return place.predictors[key]
+
+
+def _twin(module: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    import torch
+
+    def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            outputs: NDArray[np.float32] = module(torch.from_numpy(inputs)).numpy()
+        return outputs
+
+    return predict

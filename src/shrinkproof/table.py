@@ -1,0 +1,120 @@
+"""Records as tables: a tidy polars frame, and the numbers that selectors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from shrinkproof.records import COLUMNS, Record
+from shrinkproof.selectors import Selector
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_INTEGERS: Final = frozenset({"repeat", "severity", "count"})
+_FLOATS: Final = frozenset({"value", "low", "high"})
+
+
+def record_frame(records: Iterable[Record]) -> pl.DataFrame:
+    """Return the records as a tidy frame, one row each, columns in `COLUMNS` order."""
+    import polars as pl
+
+    schema = {
+        name: pl.Int64 if name in _INTEGERS else pl.Float64 if name in _FLOATS else pl.String
+        for name in COLUMNS
+    }
+    return pl.DataFrame([record.as_json() for record in records], schema=schema, orient="row")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A value with its interval, or the reason why there is none.
+
+    Attributes:
+        value: the number, None where it is missing.
+        low: lower end of the interval.
+        high: upper end.
+        reason: why there is no number, or its caveat.
+        status: ``ok``, ``undefined``, ``failed``, ``contaminated`` or ``missing``.
+        count: images behind it.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+    status: str = "missing"
+    count: int = 0
+
+
+class Numbers:
+    """The records of a run, found by candidate, split and selector.
+
+    Args:
+        records: all records of a run, both forms.
+        form: form in which candidates are measured; the other one only serves their agreement.
+    """
+
+    def __init__(self, records: Iterable[Record], form: str) -> None:
+        self._rows: dict[tuple[str, str, str], list[Record]] = {}
+        for record in records:
+            if record.evaluator == "scores" and record.form != form:
+                continue
+            if record.slice:
+                continue
+            key = (_label(record), record.split, record.metric)
+            self._rows.setdefault(key, []).append(record)
+
+    def find(self, label: str, split: str, selector: Selector) -> Number:
+        """Return the number that a selector means for a candidate on a split."""
+        rows = [
+            *self._rows.get((label, split, selector.metric), ()),
+            *self._rows.get((label, "", selector.metric), ()),
+        ]
+        rows = [row for row in rows if _matches(row, selector)]
+        if not rows:
+            return Number(None, reason=f"{selector} was not measured on {split}")
+        if len(rows) == 1:
+            return _number(rows[0])
+        return _mean(rows)
+
+
+def _label(record: Record) -> str:
+    name = f"{record.model}/{record.recipe}"
+    return f"{name}#{record.repeat}" if record.repeat else name
+
+
+def _matches(row: Record, selector: Selector) -> bool:
+    if not selector.condition:
+        return True
+    if row.condition != selector.condition:
+        return False
+    return not selector.severity or row.severity == selector.severity
+
+
+def _number(row: Record) -> Number:
+    return Number(row.value, row.low, row.high, row.reason, row.status, row.count)
+
+
+def _mean(rows: Sequence[Record]) -> Number:
+    """Return the mean over severities; without an interval, as the rows share their images."""
+    values = [row.value for row in rows]
+    broken = next((row for row in rows if row.value is None), None)
+    if broken is not None:
+        return _number(broken)
+    mean = sum(v for v in values if v is not None) / len(values)
+    return Number(mean, reason=f"mean over {len(rows)} conditions", status=rows[0].status)
+
+
+def wide_table(
+    labels: Sequence[str], numbers: Numbers, split: str, selectors: Sequence[Selector]
+) -> list[Mapping[str, Any]]:
+    """Return one row per candidate with the value of each selector, for terminals and JSON."""
+    return [
+        {
+            "candidate": label,
+            **{str(s): numbers.find(label, split, s).value for s in selectors},
+        }
+        for label in labels
+    ]

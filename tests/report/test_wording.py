@@ -1,0 +1,70 @@
+"""Numbers in readers' words: percent, points, prefixes, and never a negative zero."""
+
+from __future__ import annotations
+
+import pytest
+
+from shrinkproof.report import wording
+
+NB, MINUS, TIMES = wording.SPACE, wording.MINUS, "\N{MULTIPLICATION SIGN}"
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "value", "text"),
+    [
+        ("accuracy.top1", "fraction", 0.9734, f"97.3{NB}%"),
+        ("calibration.ece", "fraction", 0.0123, f"1.23{NB}%"),
+        ("robustness.mce", "ratio", 1.042, f"104.2{NB}%"),
+        ("accuracy.brier", "fraction", 1.25, "1.250"),
+        ("accuracy.nll", "nat", 0.2144, f"0.214{NB}nat"),
+        ("cost.bytes", "bytes", 1_240_000, f"1.24{NB}MB"),
+        ("cost.bytes", "bytes", 999, f"999{NB}B"),
+        ("cost.bytes", "bytes", 163_000, f"163{NB}kB"),
+        ("cost.macs", "count", 40_800_000, f"40.8{NB}M"),
+        ("cost.latency_p95", "seconds", 0.00831, f"8.31{NB}ms"),
+        ("cost.latency_ratio", "ratio", 0.476, f"0.48{NB}{TIMES}"),
+        ("cost.nonzero", "count", 0, "0"),
+    ],
+)
+def test_amounts(metric, unit, value, text):
+    assert wording.amount(metric, unit, value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-0.0042, f"{MINUS}0.42"), (0.013, "+1.30"), (0.0, "0.00"), (-1e-9, "0.00")],
+)
+def test_changes_of_percentages_are_points(value, text):
+    assert wording.difference("change.accuracy.top1", "fraction", value) == f"{text}{NB}pp"
+
+
+def test_intervals_use_the_unit_of_their_value():
+    row = {"metric": "accuracy.top1", "unit": "fraction", "low": 0.9251, "high": 0.9391}
+    assert wording.span(row) == "92.5 to 93.9"
+    assert (
+        wording.span({**row, "metric": "change.accuracy.top1", "low": -0.01})
+        == f"{MINUS}1.00 to +93.91"
+    )
+    assert wording.span({**row, "low": None}) == ""
+    seconds = {"metric": "cost.latency_p95", "unit": "seconds", "low": 0.001, "high": 0.002}
+    assert wording.span(seconds) == "1.00 to 2.00"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2.0, f"4.00{NB}{TIMES} smaller"),
+        (16.0, f"2.00{NB}{TIMES} larger"),
+        (8.0, "unchanged"),
+        (8.01, "about equal"),
+    ],
+)
+def test_times(value, text):
+    assert wording.times(value, 8.0, smaller="smaller", larger="larger") == text
+
+
+def test_names_fall_back_to_what_the_study_calls_them():
+    assert wording.metric_name("plugin.sharpness") == "plugin.sharpness"
+    assert wording.place_name("gaussian_noise", 3) == "gaussian noise, severity 3"
+    assert wording.place_name("corrupted", 0) == "all corruptions"
+    assert wording.place_name("", 0) == ""
