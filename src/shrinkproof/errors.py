@@ -38,6 +38,10 @@ class SpecError(ShrinkproofError):
         self.problems: tuple[str, ...] = tuple(problems)
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the problems, not the text made of them."""
+        return (type(self), (self.problems,))
+
 
 class UnknownNameError(SpecError):
     """A name is not registered.

@@ -193,6 +193,13 @@ class Metric(Protocol[P]):
         """Return the value; ``nan`` where it is undefined."""
         ...
 
+    def terms(self, predictions: P) -> Any:
+        """Return the per-image ``statistics.Terms``, or None where the metric has none.
+
+        Terms give an interval at the cost of one matrix product.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:

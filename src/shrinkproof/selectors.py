@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class Selector:
         Raises:
             ValueError: the text is not a selector.
         """
-        found = _SELECTOR.match(text)
+        found = _SELECTOR.fullmatch(text)
         if not found:
             raise ValueError(
                 f"must be 'metric', 'metric@condition' or 'metric@corruption:severity', "
@@ -65,7 +66,7 @@ class Constraint:
 
     def __str__(self) -> str:
         """Return the spelling of the study file."""
-        return f"{self.selector} {self.op} {self.number:g}"
+        return f"{self.selector} {self.op} {self.number:.15g}"
 
     def is_met(self, value: float) -> bool:
         """Return whether a value satisfies the rule."""
@@ -78,11 +79,13 @@ class Constraint:
         Raises:
             ValueError: the text is not a constraint.
         """
-        found = _CONSTRAINT.match(text)
+        found = _CONSTRAINT.fullmatch(text)
         if not found:
             raise ValueError(f"must be 'selector op number' with op one of >= <= > <, got {text!r}")
         try:
             number = float(found["number"])
         except ValueError:
             raise ValueError(f"must end in a number, got {found['number']!r}") from None
+        if not math.isfinite(number):
+            raise ValueError(f"must end in a finite number, got {found['number']!r}")
         return cls(Selector.parse(found["selector"]), found["op"], number)

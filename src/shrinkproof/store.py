@@ -32,6 +32,7 @@ _CELLS: Final = "cells"
 _CANDIDATES: Final = "candidates"
 _PREDICTIONS: Final = "predictions"
 _ENVIRONMENT: Final = "environment"
+_MODELS: Final = "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Store:
         """
         store = cls(path)
         with _explained(store.path):
-            for name in (_CELLS, _CANDIDATES, _PREDICTIONS, _ENVIRONMENT):
+            for name in (_CELLS, _CANDIDATES, _PREDICTIONS, _ENVIRONMENT, _MODELS):
                 (store.path / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=store.path):
                 pass

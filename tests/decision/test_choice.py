@@ -35,8 +35,8 @@ def study():
 
 
 def test_knee_by_hand():
-    # Front after the rule: baseline (.20, 100), a (.22, 50), b (.30, 40). Ranges .10 and 60.
-    # Distances: baseline 1, a sqrt(.2^2 + (1/6)^2) = .260, b 1.
+    # Front after the rule: baseline (.20, 100), a (.22, 50), b (.30, 40). With c (.31, 60) the
+    # ranges are .11 and 60. Distances: baseline 1, a sqrt((2/11)^2 + (1/6)^2) = .247, b 10/11.
     rule = Constraint.parse(f"{TOP1} >= 0.9")
     decision = decide(study(), MINIMIZE, [rule])
     assert decision.front == ("m/baseline", "m/a", "m/b")
@@ -46,13 +46,22 @@ def test_knee_by_hand():
     assert decision.undefined == {}
     text = " ".join(decision.why)
     assert "select split" in text
-    assert "distance 0.26" in text
+    assert "distance 0.247" in text
     assert "4 of 5 options keep the rules" in text
     assert "1 control served as a yardstick" in text
     assert decision.alternatives == (
         Alternative("m/b", "best on the front in cost.bytes (40)"),
         Alternative("m/baseline", "best on the front in robustness.mean_error (0.2)"),
     )
+
+
+def test_a_front_of_two_does_not_tie():
+    # Ranges over all three options: .4 and 90. Distances: x 80/90, y .1/.4.
+    options = [option("x", 0.1, 90.0), option("y", 0.2, 10.0), option("z", 0.5, 100.0)]
+    decision = decide(options, MINIMIZE)
+    assert decision.front == ("x", "y")
+    assert decision.chosen == "y"
+    assert "alphabetical" not in " ".join(decision.why)
 
 
 def test_lexicographic_takes_the_first_objective_and_then_the_next():

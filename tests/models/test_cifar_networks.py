@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shrinkproof.errors import ModelError, UnknownNameError
 from shrinkproof.models.cifar import PadShortcut, resnet
-from shrinkproof.models.cifar_source import ARCHS
 from shrinkproof.models.loaded import Preprocess
 from shrinkproof.models.reference import ModelSpec, load_model
 
@@ -34,8 +33,9 @@ def test_number_of_parameters(name, count):
 
 
 def test_the_small_network_is_small():
+    module = built("resnet8w8")
     with FlopCounterMode(display=False) as counter:
-        built("resnet8w8")(torch.zeros(1, 3, 32, 32))
+        module(torch.zeros(1, 3, 32, 32))
     # One multiply-accumulate counts as two operations; 3,236,160 by hand from the layer shapes.
     assert counter.get_total_flops() // 2 == 3_236_160
 
@@ -64,7 +64,7 @@ def test_pad_shortcut_by_hand():
     assert out[0, 2].tolist() == [[9, 11], [15, 17]]
 
 
-@pytest.mark.parametrize("name", sorted(ARCHS))
+@pytest.mark.parametrize("name", ["resnet20", "resnet8w8"])
 def test_traced_network_gives_the_same_logits(name):
     module = built(name)
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -73,9 +73,10 @@ def test_traced_network_gives_the_same_logits(name):
         assert torch.allclose(module(x)[:1], module(x[:1]), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["resnet8w8", "resnet20"])
-def test_exported_network_gives_the_same_logits(name):
-    module = built(name)
+# torch 2.13's own exporter emits it.
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
+def test_exported_network_gives_the_same_logits():
+    module = built("resnet20")
     x = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     buffer = io.BytesIO()
     torch.onnx.export(module, (x,), dynamo=True, verbose=False).save(buffer)
@@ -134,8 +135,8 @@ def test_impossible_networks_are_refused(settings, message):
     ("file", "arch", "preprocess"),
     [
         ("cifar10_resnet20", "resnet20", IMAGENET),
-        ("cifar10_resnet32", "resnet32", IMAGENET),
-        ("cifar10_resnet56", "resnet56", IMAGENET),
+        pytest.param("cifar10_resnet32", "resnet32", IMAGENET, marks=pytest.mark.slow),
+        pytest.param("cifar10_resnet56", "resnet56", IMAGENET, marks=pytest.mark.slow),
         ("cifar10_resnet20b_dense", "resnet20b", HALF),
         ("cifar10_resnet20b_sparse_channels", "resnet20b", HALF),
     ],

@@ -49,7 +49,7 @@ def init(
 def doctor() -> int:
     """Show versions and devices, and what is broken with the command that repairs it."""
     from shrinkproof.cli.tables import print_findings
-    from shrinkproof.environment import report_doctor
+    from shrinkproof.doctor import report_doctor
 
     findings = report_doctor()
     print_findings(findings)

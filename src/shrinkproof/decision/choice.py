@@ -139,9 +139,10 @@ def decide(
 
     ``knee`` takes the member of the front with the smallest Euclidean distance to the ideal point
     (the best value of each objective on the front) after every objective is divided by its range
-    on the front; an objective without range counts nothing (compromise programming, Zeleny 1973,
-    with p = 2). ``lexicographic`` takes the best first objective and uses the next ones for ties.
-    The result does not depend on the order of the options.
+    among the options that keep the rules; an objective without range counts nothing (compromise
+    programming, Zeleny 1973, with p = 2). The range is not the front's own: with two objectives
+    and two members every front would tie. ``lexicographic`` takes the best first objective and
+    uses the next ones for ties. The result does not depend on the order of the options.
 
     Args:
         options: candidates with their numbers; labels are unique.
@@ -167,7 +168,7 @@ def decide(
     }
     left = [o for o in takers if o.label not in infeasible and o.label not in undefined]
     front, dominated = _front(left, objectives)
-    ranked = (_by_knee if rule == "knee" else _by_order)(front, objectives)
+    ranked = (_by_knee if rule == "knee" else _by_order)(front, objectives, left)
     chosen = ranked.members[0] if ranked.members else None
     why = (
         *_opening(options, takers, split),
@@ -248,18 +249,21 @@ def _front(
     return [options[i] for i in order], dominated
 
 
-def _distances(costs_FK: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distance of each member to the ideal point in ranges of the front, (F,)."""
+def _distances(costs_FK: NDArray[np.float64], range_K: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the distance of each member to the ideal point in the given ranges, (F,)."""
     ideal_K = costs_FK.min(axis=0)
-    range_K = costs_FK.max(axis=0) - ideal_K
     scaled_FK = (costs_FK - ideal_K) / np.where(range_K > 0, range_K, 1.0)
     return np.asarray(np.sqrt((scaled_FK**2).sum(axis=1)).round(_TIE_DIGITS))
 
 
-def _by_knee(front: Sequence[Option], objectives: Sequence[Objective]) -> _Ranked:
+def _by_knee(
+    front: Sequence[Option], objectives: Sequence[Objective], left: Sequence[Option]
+) -> _Ranked:
     if not front:
         return _Ranked((), "")
-    distances = _distances(oriented(_table(front, objectives), _directions(objectives))).tolist()
+    directions = _directions(objectives)
+    range_K = np.ptp(oriented(_table(left, objectives), directions), axis=0)
+    distances = _distances(oriented(_table(front, objectives), directions), range_K).tolist()
     pairs = sorted(zip(distances, front, strict=True), key=lambda pair: (pair[0], pair[1].label))
     members = tuple(option for _, option in pairs)
     first = members[0].label
@@ -267,14 +271,18 @@ def _by_knee(front: Sequence[Option], objectives: Sequence[Objective]) -> _Ranke
         return _Ranked(members, f"{first} is the only member of the front.")
     sentence = (
         f"Rule knee: {first} lies closest to the ideal point, which has the best value of each "
-        f"objective on the front (distance {pairs[0][0]:.3g} in ranges of the front; next "
-        f"{members[1].label} at {pairs[1][0]:.3g})."
+        f"objective on the front (distance {pairs[0][0]:.3g} in ranges of the options that "
+        f"keep the rules; next {members[1].label} at {pairs[1][0]:.3g})."
     )
     ties = [option.label for distance, option in pairs if distance == pairs[0][0]]
     return _Ranked(members, sentence + _tie(ties, "equally close"))
 
 
-def _by_order(front: Sequence[Option], objectives: Sequence[Objective]) -> _Ranked:
+def _by_order(
+    front: Sequence[Option],
+    objectives: Sequence[Objective],
+    left: Sequence[Option],  # noqa: ARG001 - rules share one signature
+) -> _Ranked:
     if not front:
         return _Ranked((), "")
     costs = oriented(_table(front, objectives), _directions(objectives)).tolist()

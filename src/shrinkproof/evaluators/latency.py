@@ -11,6 +11,7 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from shrinkproof.engines.inline import attempt
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.metrics.names import METRIC_NAMES
 from shrinkproof.protocols import Measurement
@@ -49,7 +50,7 @@ class Latency:
     ) -> Iterator[tuple[Subject, Sequence[Measurement] | Failure]]:
         """Yield the times of each subject, taken in turns with the baseline's."""
         for subject in subjects:
-            yield subject, self._times(subject)
+            yield subject, attempt(self._times, subject)
 
     def _times(self, subject: Subject) -> list[Measurement]:
         inputs = np.zeros((self.batch, *subject.facts["input_shape"]), dtype=np.float32)

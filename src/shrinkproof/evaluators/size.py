@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+from shrinkproof.engines.inline import attempt
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.metrics.names import METRIC_NAMES
 from shrinkproof.protocols import Measurement
@@ -39,16 +40,17 @@ class Size:
     ) -> Iterator[tuple[Subject, Sequence[Measurement] | Failure]]:
         """Yield the sizes that preparing the candidates has established."""
         for subject in subjects:
-            yield (
-                subject,
-                [
-                    Measurement(
-                        metric=metric,
-                        value=float(subject.facts[metric]),
-                        unit=METRIC_NAMES[metric].unit,
-                        better=METRIC_NAMES[metric].better.value,
-                        basis=basis,
-                    )
-                    for metric, basis in _BASIS.items()
-                ],
-            )
+            yield subject, attempt(_sizes, subject)
+
+
+def _sizes(subject: Subject) -> list[Measurement]:
+    return [
+        Measurement(
+            metric=metric,
+            value=float(subject.facts[metric]),
+            unit=METRIC_NAMES[metric].unit,
+            better=METRIC_NAMES[metric].better.value,
+            basis=basis,
+        )
+        for metric, basis in _BASIS.items()
+    ]

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from shrinkproof.corruptions.presets import PRESETS, check_preset
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.data.splits import Splits, contamination, load_images, load_splits
 from shrinkproof.errors import DataError
@@ -86,8 +87,8 @@ class Inputs:
         """The roots, and the folder of the study file under the name ``study``."""
         return {**self.roots, "study": self.folder}
 
-    def splits(self, wanted: Collection[str] = SPLITS) -> Splits:
-        """Return the wanted parts of the data, in the study's subset."""
+    def splits(self, wanted: Collection[str] | None = None) -> Splits:
+        """Return the wanted parts of the data, or all there are, in the study's subset."""
         return load_splits(self.spec.data, roots=self.places, limit=self.limit, wanted=wanted)
 
     def preset(self, images: ImageSet) -> str:
@@ -100,8 +101,9 @@ class Inputs:
         if not preset:
             raise DataError(
                 f"data.preset: {images.source} does not say which corruption constants fit its "
-                "images; write one of cifar, tiny, imagenet, inception in the study file"
+                f"images; write one of {', '.join(PRESETS)} in the study file"
             )
+        check_preset(preset)
         return preset
 
     def fingerprint(self, model: str) -> str:

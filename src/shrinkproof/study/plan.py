@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 from shrinkproof.corruptions import CORRUPTIONS
+from shrinkproof.corruptions.presets import preset_warning
 from shrinkproof.environment import environment_key
+from shrinkproof.errors import SpecError
 from shrinkproof.evaluators.latency import Latency
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.size import Size
@@ -100,6 +102,7 @@ class _Planner:
         cells: list[Cell] = []
         for model in self.spec.models:
             mine = list(self._candidates(model, self.inputs.fingerprint(model)))
+            self._check_distinct(mine, candidates)
             candidates += mine
             for candidate in mine:
                 cells += self._cells(candidate, mine[0].key)
@@ -110,9 +113,36 @@ class _Planner:
                 name: {"source": s.source, "count": len(s), "fingerprint": self.prints[name]}
                 for name, s in self.data.sets.items()
             },
-            tuple(self.data.notes),
+            (*self.data.notes, *self._preset_notes()),
             {m: self.inputs.contamination(m, self.data.sets) for m in self.spec.models},
         )
+
+    def _check_distinct(self, new: list[Candidate], known: list[Candidate]) -> None:
+        """Refuse the same work under two names: its numbers would count twice in every choice.
+
+        Raises:
+            SpecError: two recipes, or two models, are the same.
+        """
+        labels = {candidate.key: candidate.label for candidate in known}
+        for candidate in new:
+            other = labels.setdefault(candidate.key, candidate.label)
+            if other != candidate.label:
+                raise SpecError(
+                    [
+                        f"{self.inputs.filename}: {candidate.label} must differ from {other}, got "
+                        "the same model and the same steps; remove one of them"
+                    ]
+                )
+
+    def _preset_notes(self) -> Iterator[str]:
+        """Yield where the corruption constants were made for another image size."""
+        if len(self.spec.conditions_list()) == 1:
+            return
+        for name in self.measuring:
+            images = self.data.sets[name]
+            warning = preset_warning(self.inputs.preset(images), images.shape)
+            if warning:
+                yield f"{name}: {warning}"
 
     def _candidates(self, model: str, identity: str) -> Iterator[Candidate]:
         baseline = self._candidate(model, identity, "baseline", "baseline", ())
@@ -153,6 +183,7 @@ class _Planner:
             "data": {name: self.prints[name] for name, need in reads.items() if need in needs},
             "model": identity,
             "repeat": repeat,
+            "role": role,
             "seed": self.spec.seed if steps else 0,
             "steps": identities,
             "threads": self.spec.threads,
@@ -202,8 +233,12 @@ class _Planner:
 
 
 def _schedule(steps: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the part of a recipe that a dense control repeats: everything but compression."""
-    return tuple(step for step in steps if step.role is Role.RECOVER)
+    """Return the part of a recipe that a dense control repeats: everything but compression.
+
+    A recipe that compresses nothing would be its own control and gets none.
+    """
+    rest = tuple(step for step in steps if step.role is Role.RECOVER)
+    return rest if len(rest) < len(steps) else ()
 
 
 def _repeats(repeats: int, steps: tuple[Any, ...]) -> int:

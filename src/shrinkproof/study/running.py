@@ -196,9 +196,8 @@ class Runner:
         if latency is None:
             return
 
-        def time_one(cell: Cell) -> Sequence[Measurement]:
+        def time_one(cell: Cell) -> Sequence[Measurement] | Failure:
             (outcome,) = (o for _, o in latency.measure([self._subject(cell)], CLEAN))
-            assert not isinstance(outcome, Failure), "latency raises, it does not return failures"
             return outcome
 
         cells = [cell for cell in missing if cell.evaluator == "latency"]

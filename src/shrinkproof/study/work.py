@@ -7,6 +7,7 @@ and images are loaded where the work happens and kept there for the next piece o
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -90,8 +91,34 @@ class _Workplace:
         from shrinkproof.models.reference import load_model
 
         if model not in self.bases:
-            self.bases[model] = load_model(self.inputs.spec.models[model], self.inputs.places)
+            loaded = load_model(self.inputs.spec.models[model], self.inputs.places)
+            _check_unchanged(self.run, model, loaded)
+            self.bases[model] = loaded
         return self.bases[model]
+
+
+def _check_unchanged(run: Path, model: str, loaded: LoadedModel) -> None:
+    """Refuse a model whose weights are not those of the run's other candidates.
+
+    The identity of a model comes from its reference, without running code; a user's function may
+    still give other weights one day under the same identity.
+
+    Raises:
+        ModelError: the weights have changed.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in loaded.module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    store = Store(run)
+    known = store.read_json(f"models/{loaded.fingerprint}.json")
+    if known is None:
+        store.write_json(f"models/{loaded.fingerprint}.json", {"sha256": digest.hexdigest()})
+    elif known["sha256"] != digest.hexdigest():
+        raise ModelError(
+            f"{model}: the weights must stay what they were when this run began, but the same "
+            "reference now gives others; use a new run directory, or a checkpoint instead of code"
+        )
 
 
 @functools.lru_cache(maxsize=1)

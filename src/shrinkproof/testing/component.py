@@ -21,8 +21,10 @@ def example_settings(cls: type[Any], **given: Any) -> dict[str, Any]:
     """Return the given values, and one for every other required field from its limits.
 
     Raises:
-        AssertionError: a required field is of a kind for which no value can be guessed.
+        AssertionError: a required field is of a kind for which no value can be guessed, or the
+            class is no component.
     """
+    assert hasattr(cls, "__pydantic_fields__"), f"{cls.__name__}: must be decorated with @component"
     schema = pydantic.TypeAdapter(cls).json_schema()
     fields = schema.get("properties", {})
     missing = [name for name in schema.get("required", ()) if name not in given]
@@ -61,7 +63,6 @@ def check_component(
         AssertionError: a rule is broken; the sentence names the class and the rule.
     """
     name = cls.__name__
-    assert dataclasses.is_dataclass(cls), f"{name}: must be decorated with @component"
     _check_name(cls, registry)
     _check_docstring(cls, sections)
     instance = cls(**settings)

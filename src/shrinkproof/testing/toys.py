@@ -120,7 +120,7 @@ def tiny_predictions(count: int = 60, classes: int = 4, seed: int = 0) -> Classi
     generator = stream("tiny predictions", count, classes, seed)
     target = generator.integers(0, classes, count)
     logits_NC = generator.normal(0, 2, (count, classes)).astype(np.float32)
-    logits_NC[np.arange(count), target] += 2
+    logits_NC[np.arange(count), target] += 4
     return ClassificationPredictions(
         logits=logits_NC, target=target.astype(np.int64), index=np.arange(count, dtype=np.int64)
     )
