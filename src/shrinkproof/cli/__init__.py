@@ -27,7 +27,8 @@ def run(arguments: list[str]) -> int:
     from shrinkproof.errors import ShrinkproofError
 
     try:
-        return _call(arguments)
+        code = _call(arguments)
+        sys.stdout.flush()  # a reader that has gone shows here, not when the interpreter ends
     except ShrinkproofError as error:
         sys.stderr.write(f"{error}\n")
         return WRONG_USE
@@ -35,7 +36,7 @@ def run(arguments: list[str]) -> int:
         sys.stderr.write("\ninterrupted; what is finished is kept, run the same command again\n")
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has had enough
-        sys.stderr.close()
+        _forget_output()
         return DONE
     except Exception:
         traceback.print_exc()
@@ -44,10 +45,34 @@ def run(arguments: list[str]) -> int:
             "https://github.com/shrinkproof/shrinkproof/issues\n"
         )
         return BUG
+    return code
 
 
 def _call(arguments: list[str]) -> int:
+    """Parse and call; typer's own runner would turn interrupts and broken pipes into its codes."""
+    import typer
+    from typer.main import get_command
+
     from shrinkproof.cli.application import app
 
-    code = app(arguments, prog_name="shrinkproof", standalone_mode=False)
+    # Only one of typer's exceptions for wrong command lines is public; this is their root.
+    wrong_use = typer.BadParameter.__mro__[2]
+    try:
+        command = get_command(app)
+        with command.make_context("shrinkproof", arguments) as context:
+            code = command.invoke(context)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except wrong_use as error:
+        error.show()  # type: ignore[attr-defined]  # usage, a hint, and what is wrong
+        return WRONG_USE
     return code if isinstance(code, int) else DONE
+
+
+def _forget_output() -> None:
+    """Let the interpreter end in silence: it flushes the output once more, to nobody."""
+    import os
+
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

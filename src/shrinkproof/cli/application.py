@@ -9,12 +9,11 @@ from shrinkproof.cli import decide, deliver, start, study, tools
 app = typer.Typer(
     name="shrinkproof",
     help="Compress a CNN after training and prove what that did to it.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={
-        "help_option_names": ["-h", "--help"],
+        "help_option_names": ["--help", "-h"],
         "auto_envvar_prefix": "SHRINKPROOF",
     },
 )
@@ -23,7 +22,13 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    version: bool = typer.Option(
+        # A variable called SHRINKPROOF_VERSION may well exist, and mean something else.
+        False,
+        "--version",
+        help="Print the version and stop.",
+        allow_from_autoenv=False,
+    ),
 ) -> None:
     if version:
         from shrinkproof import __version__

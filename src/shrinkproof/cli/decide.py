@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from shrinkproof.cli import DONE, UNFINISHED
 from shrinkproof.cli.options import AsJson, RunFolder
+from shrinkproof.cli.output import print_json
 from shrinkproof.errors import UsageError
 
 
 def results(
     folder: RunFolder,
-    as_json: AsJson = False,
-    as_csv: Annotated[
+    json: AsJson = False,
+    csv: Annotated[
         bool, typer.Option("--csv", help="Print all records as CSV, one number per row.")
     ] = False,
 ) -> int:
@@ -23,10 +24,9 @@ def results(
     from shrinkproof.results import Results
 
     found = Results.load(folder)
-    if as_json:
-        rows = [record.as_json() for record in found.records]
-        typer.echo(json.dumps({"version": 1, "records": rows, "caveats": found.caveats}))
-    elif as_csv:
+    if json:
+        print_json(records=[record.as_json() for record in found.records], caveats=found.caveats)
+    elif csv:
         typer.echo(found.frame().write_csv(), nl=False)
     else:
         from shrinkproof.cli.tables import print_results
@@ -35,7 +35,7 @@ def results(
     return UNFINISHED if found.failures else DONE
 
 
-def pareto(folder: RunFolder, as_json: AsJson = False) -> int:
+def pareto(folder: RunFolder, json: AsJson = False) -> int:
     """Show the front and the choice, computed on the select split."""
     from shrinkproof.results import Results
 
@@ -47,10 +47,8 @@ def pareto(folder: RunFolder, as_json: AsJson = False) -> int:
             "one, for example select: {minimize: [robustness.mean_error, cost.bytes]}, and run it "
             "again"
         )
-    if as_json:
-        from dataclasses import asdict
-
-        typer.echo(json.dumps({"version": 1, "split": found.deciding, **asdict(decision)}))
+    if json:
+        print_json(split=found.deciding, **asdict(decision), caveats=found.caveats)
     else:
         from shrinkproof.cli.tables import print_decision
 

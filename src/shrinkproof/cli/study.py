@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from shrinkproof.cli import DONE, UNFINISHED
 from shrinkproof.cli.options import AsJson, Limit, Root, RunFolder, StudyFile, roots
+from shrinkproof.cli.output import print_json
 from shrinkproof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,23 +45,18 @@ def check(
     return DONE
 
 
-def plan(study: StudyFile, limit: Limit = None, root: Root = None, as_json: AsJson = False) -> int:
+def plan(study: StudyFile, limit: Limit = None, root: Root = None, json: AsJson = False) -> int:
     """Show the candidates and cells that a study wants, and the controls it gets."""
     from shrinkproof.study import Study
 
     wanted = Study.load(study, roots=roots(root), limit=limit).plan()
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "version": 1,
-                    "candidates": [c.as_json() for c in wanted.candidates],
-                    "cells": [c.as_json() for c in wanted.cells],
-                    "splits": wanted.splits,
-                    "notes": wanted.notes,
-                    "contamination": wanted.contamination,
-                }
-            )
+    if json:
+        print_json(
+            candidates=[candidate.as_json() for candidate in wanted.candidates],
+            cells=[cell.as_json() for cell in wanted.cells],
+            splits=wanted.splits,
+            notes=wanted.notes,
+            contamination=wanted.contamination,
         )
         return DONE
     from shrinkproof.cli.tables import print_plan
@@ -124,23 +119,18 @@ def engine_of(name: str, workers: int | None, threads: int) -> Engine:
     return engine
 
 
-def status(folder: RunFolder, as_json: AsJson = False) -> int:
+def status(folder: RunFolder, json: AsJson = False) -> int:
     """Show what of a run is done, failed and missing."""
     from shrinkproof.results import Results
 
     results = Results.load(folder)
-    progress = results.progress
-    if as_json:
+    if json:
         failures = [
             {k: f[k] for k in ("key", "label", "type", "message")} for f in results.failures
         ]
-        typer.echo(json.dumps({"version": 1, **progress, "failures": failures}))
+        print_json(**results.progress, failures=failures, missing_of=results.missing)
     else:
-        typer.echo(
-            f"candidates {progress['prepared']}/{progress['candidates']}   "
-            f"cells {progress['done']}/{progress['cells']}   "
-            f"failed {progress['failed']}   missing {progress['missing']}"
-        )
-        for failure in results.failures:
-            typer.echo(f"failed: {failure['label']}: {failure['message']}")
+        from shrinkproof.cli.tables import print_status
+
+        print_status(results)
     return UNFINISHED if results.failures else DONE

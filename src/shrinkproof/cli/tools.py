@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Final
 
 import typer
 
 from shrinkproof.cli import DONE
 from shrinkproof.cli.options import AsJson
+from shrinkproof.cli.output import print_json
 from shrinkproof.errors import UnknownNameError
 
 _REGISTRIES: Final = {
@@ -27,7 +27,7 @@ def list_(
     kind: Annotated[
         str | None, typer.Argument(help="One of: " + ", ".join(_REGISTRIES) + ".")
     ] = None,
-    as_json: AsJson = False,
+    json: AsJson = False,
 ) -> int:
     """Show what is registered, plugins included."""
     import importlib
@@ -39,8 +39,8 @@ def list_(
         module, _, attribute = _REGISTRIES[name].partition(":")
         registry = getattr(importlib.import_module(module), attribute)
         rows += [registry.describe(member) for member in registry.names()]
-    if as_json:
-        typer.echo(json.dumps({"version": 1, "members": rows}))
+    if json:
+        print_json(members=rows)
     else:
         from shrinkproof.cli.tables import print_members
 
@@ -50,6 +50,8 @@ def list_(
 
 def schema() -> int:
     """Print the JSON Schema of the study file, for completion in editors."""
+    import json
+
     from shrinkproof.spec import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))

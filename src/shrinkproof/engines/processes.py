@@ -26,6 +26,10 @@ _LIVES = 2
 """How often an item may be given to a worker: a second time after its first worker died."""
 
 
+_FAREWELL = 5.0
+"""Seconds that an idle worker may take to end."""
+
+
 @dataclass(slots=True, eq=False)
 class _Worker(Generic[A]):
     process: SpawnProcess
@@ -34,7 +38,8 @@ class _Worker(Generic[A]):
     lives: int = 0
 
     def stop(self) -> None:
-        self.connection.close()
+        """End the process: an idle one ends by itself when its pipe does."""
+        self.process.join(timeout=_FAREWELL if not self.lives else 0)
         self.process.kill()
         self.process.join()
 
@@ -85,6 +90,8 @@ class Processes:
                     yield item, outcome[0]  # type: ignore[misc]  # a busy worker has an item
         finally:
             for worker in workers:
+                worker.connection.close()
+            for worker in workers:
                 worker.stop()
 
 
@@ -100,6 +107,8 @@ def _start(work: Callable[[A], Any]) -> _Worker[A]:
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """Answer items until the pipe ends. Ctrl-C is the driver's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # scikit-learn's joblib would make a semaphore at import and leak it when a worker is killed.
+    os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
     while True:
         try:
             item = connection.recv()
