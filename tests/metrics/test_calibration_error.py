@@ -188,3 +188,15 @@ class TestReliability:
     def test_no_bins_are_refused(self):
         with pytest.raises(UsageError, match="bins must be at least 1, got 0"):
             reliability(from_seed(0), bins=0)
+
+
+def test_equal_logits_in_another_order_of_classes_are_a_tie():
+    # Both images have the softmax (.55, .15, .15, .15), summed in another order.
+    logits = np.log(np.array([[0.55, 0.15, 0.15, 0.15], [0.15, 0.15, 0.15, 0.55]]))
+    predictions = ClassificationPredictions(
+        logits=np.tile(logits, (50, 1)).astype(np.float32),
+        target=np.tile(np.array([0, 0]), 50),
+        index=np.arange(100),
+    )
+    # One bin: half are right, so the gap is |.55 - .5|; split by noise it would be larger.
+    assert EqualMassCalibrationError(bins=2)(predictions) == pytest.approx(0.05, abs=1e-6)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Final
+from typing import Any, Final
 
 DONE: Final = 0
 UNFINISHED: Final = 1
@@ -56,7 +56,7 @@ def _call(arguments: list[str]) -> int:
     from shrinkproof.cli.application import app
 
     # Only one of typer's exceptions for wrong command lines is public; this is their root.
-    wrong_use = typer.BadParameter.__mro__[2]
+    wrong_use: type[Any] = typer.BadParameter.__mro__[2]
     try:
         command = get_command(app)
         with command.make_context("shrinkproof", arguments) as context:
@@ -64,7 +64,7 @@ def _call(arguments: list[str]) -> int:
     except typer.Exit as stop:
         return stop.exit_code
     except wrong_use as error:
-        error.show()  # type: ignore[attr-defined]  # usage, a hint, and what is wrong
+        error.show()  # usage, a hint, and what is wrong
         return WRONG_USE
     return code if isinstance(code, int) else DONE
 

@@ -27,11 +27,18 @@ def _console() -> Console:
 
 
 def _table(*columns: str, left: int = 1) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    """Return an empty table with two blanks between columns; the first ``left`` hold words."""
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True
+    )
     for position, column in enumerate(columns):
         is_text = position < left
         table.add_column(
-            column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text
+            column,
+            justify="left" if is_text else "right",
+            overflow="fold",
+            no_wrap=not is_text,
+            vertical="bottom" if is_text else "top",
         )
     return table
 
@@ -39,60 +46,114 @@ def _table(*columns: str, left: int = 1) -> Table:
 def _percent(number: Number) -> str:
     """Return the value with half the width of its interval, in percent."""
     if number.value is None:
-        return number.status
+        return _absent(number)
     text = f"{100 * number.value:.1f}"
     if number.low is not None and number.high is not None:
         text += f" ±{50 * (number.high - number.low):.1f}"
     return text + ("*" if number.status == "contaminated" else "")
 
 
-def _plain(number: Number, form: str, scale: float = 1.0) -> str:
-    return number.status if number.value is None else format(number.value * scale, form)
+def _plain(number: Number, form: str) -> str:
+    return _absent(number) if number.value is None else format(number.value, form)
+
+
+def _kilobytes(number: Number) -> str:
+    if number.value is None:
+        return _absent(number)
+    return format(number.value / 1000, ".1f" if number.value < 1e6 else ".0f")
+
+
+def _absent(number: Number) -> str:
+    """Return the status of what has no value; a short sign for what nobody has measured yet."""
+    return _NONE if number.status == "missing" else number.status
 
 
 def print_results(results: Results) -> None:
     """Print the candidates with their numbers on the report split."""
     console = _console()
-    table = _table("candidate", "top-1 %", "err. corr. %", "ECE %", "kB", "zip kB", "time x")
-    selectors = [
-        Selector("accuracy.top1", "clean"),
-        Selector("robustness.mean_error"),
-        Selector("calibration.ece", "clean"),
-    ]
+    table = _table(
+        "", "candidate", "top-1\n%", "err. corr.\n%", "ECE\n%", "file\nkB", "zip\nkB", "time\nx",
+        left=2,
+    )  # fmt: skip
     several = len({c.model for c in results.candidates}) > 1
     chosen = results.decision.chosen if results.decision else None
+    model = ""
     for candidate in results.candidates:
-        name = candidate.label if several else candidate.label.partition("/")[2]
-        find = results.numbers.find
-        cells = [_percent(find(candidate.label, results.printing, s)) for s in selectors]
-        cells += [
-            _plain(find(candidate.label, "", Selector(metric)), ".1f", 1e-3)
-            for metric in ("cost.bytes", "cost.bytes_zip")
-        ]
-        cells.append(_plain(find(candidate.label, "", Selector("cost.latency_ratio")), ".2f"))
-        mark = "> " if candidate.label == chosen else "  "
-        table.add_row(mark + escape(name), *cells, style="bold" if mark == "> " else None)
+        if several and candidate.model != model:
+            model = candidate.model
+            table.add_row("", f"[italic]{escape(model)}[/]")
+        is_chosen = candidate.label == chosen
+        table.add_row(
+            ">" if is_chosen else "",
+            escape(candidate.label.partition("/")[2]),
+            *_numbers(results, candidate.label),
+            style="bold" if is_chosen else None,
+        )
     console.print(table)
-    count = results.data["splits"].get(results.printing, {}).get("count", 0)
-    corrupted = sum(not c.is_clean for c in results.spec.conditions_list())
-    console.print(
-        f"{results.printing} split, {count} images, {results.form}s; ± is half the 95 % interval; "
-        f"err. corr.: mean top-1 error over {corrupted} corrupted conditions; time x: median "
-        f"latency over the baseline's. '>' is the choice, made on the {results.deciding} split.",
-        markup=False,
-    )
+    console.print(f"\n{_legend(results)}", markup=False)
     for caveat in results.caveats:
         console.print(f"caveat: {caveat}", markup=False)
+    for failure in results.failures:
+        console.print(f"failed: {failure['label']}: {failure['message']}", markup=False)
+
+
+def _numbers(results: Results, label: str) -> tuple[str, ...]:
+    """Return a candidate's cells of the table of results."""
+    find, split = results.numbers.find, results.printing
+    return (
+        _percent(find(label, split, Selector("accuracy.top1", "clean"))),
+        _percent(find(label, split, Selector("robustness.mean_error"))),
+        _percent(find(label, split, Selector("calibration.ece", "clean"))),
+        _kilobytes(find(label, "", Selector("cost.bytes"))),
+        _kilobytes(find(label, "", Selector("cost.bytes_zip"))),
+        _plain(find(label, "", Selector("cost.latency_ratio")), ".2f"),
+    )
+
+
+def _legend(results: Results) -> str:
+    """Return what the columns and signs of the table of results mean."""
+    count = results.data["splits"].get(results.printing, {}).get("count", 0)
+    corrupted = sum(not c.is_clean for c in results.spec.conditions_list())
+    signs = [
+        "± is half the 95 % interval",
+        f"err. corr. is the mean top-1 error over {corrupted} corrupted condition(s)",
+        "ECE is measured on clean images",
+        "time is the median latency over the baseline's",
+    ]
+    if any(record.status == "contaminated" for record in results.records):
+        signs.append("* means contaminated, see the caveats")
+    if results.missing:
+        signs.append(f"{_NONE} means not measured yet")
+    if results.decision and results.decision.chosen:
+        signs.append(f"> is the choice, made on the {results.deciding} split")
+    return f"{results.printing} split, {count} images, {results.form}s. {'; '.join(signs)}."
+
+
+def print_status(results: Results) -> None:
+    """Print how far a run is, and what failed or is missing of which candidate."""
+    console = _console()
+    progress = results.progress
+    console.print(
+        f"candidates {progress['prepared']}/{progress['candidates']}   "
+        f"cells {progress['done']}/{progress['cells']}   "
+        f"failed {progress['failed']}   missing {progress['missing']}",
+        markup=False,
+    )
+    for failure in results.failures:
+        console.print(f"failed: {failure['label']}: {failure['message']}", markup=False)
+    for label, count in results.missing.items():
+        console.print(f"missing: {label}: {count} cell(s)", markup=False)
+    if results.missing:
+        console.print("Run the same command again: it does what is missing.", markup=False)
 
 
 def print_outcome(results: Results) -> None:
     """Print what a finished run has to say, and write its report."""
     console = _console()
     print_results(results)
-    for failure in results.failures:
-        console.print(f"failed: {failure['label']}: {failure['message']}", markup=False)
     decision = results.decision
     if decision is not None:
+        console.print()
         for sentence in decision.why:
             console.print(sentence, markup=False)
     console.print(f"report: {results.report()}", markup=False, soft_wrap=True)
@@ -103,18 +164,18 @@ def print_decision(results: Results) -> None:
     decision = results.decision
     assert decision is not None, "the caller has checked that the study chooses"
     console = _console()
-    table = _table("", "candidate", *(str(o.selector) for o in results.objectives), left=2)
-    for candidate in results.candidates:
-        label = candidate.label
-        if label not in decision.front:
-            continue
-        found = [
+    headers = (str(o.selector).replace(".", ".\n").replace("@", "\n@") for o in results.objectives)
+    table = _table("", "candidate", *headers, left=2)
+    for label in decision.front:
+        found = (
             results.numbers.find(label, results.deciding, o.selector) for o in results.objectives
-        ]
+        )
         mark = ">" if label == decision.chosen else ""
-        table.add_row(mark, escape(label), *(_plain(number, ".6g") for number in found))
-    console.print(f"front on the {results.deciding} split:", markup=False)
+        style = "bold" if mark else None
+        table.add_row(mark, escape(label), *(_plain(n, ".6g") for n in found), style=style)
+    console.print(f"front on the {results.deciding} split:\n", markup=False)
     console.print(table)
+    console.print()
     for sentence in decision.why:
         console.print(sentence, markup=False)
     for alternative in decision.alternatives:
@@ -125,6 +186,8 @@ def print_decision(results: Results) -> None:
         console.print(f"dominated {label}: by {', '.join(others)}", markup=False)
     for label, reason in decision.undefined.items():
         console.print(f"not comparable {label}: {reason}", markup=False)
+    for caveat in results.caveats:
+        console.print(f"caveat: {caveat}", markup=False)
 
 
 def print_plan(plan: Plan) -> None:

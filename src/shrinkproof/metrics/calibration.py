@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
 import pydantic
@@ -26,6 +26,9 @@ from shrinkproof.statistics import Terms
 
 Bins = Annotated[int, pydantic.Field(ge=1, le=1000, json_schema_extra={"unit": "count"})]
 """Number of confidence bins."""
+
+TIE_DIGITS: Final = 12
+"""Confidences that agree to so many digits are equal: what differs is the order of a sum."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +149,7 @@ class EqualMassCalibrationError:
 
     Sorted by confidence, the images are cut into ``bins`` runs of equal length (where N is no
     multiple, the first runs hold one more). The largest confidence of a run is its upper edge, and
-    equal confidences are never split: all of them go to the first run that holds one, and runs
+    equal confidences (to 12 digits) are never split: all go to the first run that holds one, and runs
     that become empty are dropped. If all confidences are equal there is one bin.
 
     Input: logits (N, C) float32, target (N,) int64; N >= 1.
@@ -207,10 +210,12 @@ def _equal_mass(confidence_N: NDArray[np.float64], bins: int) -> NDArray[np.int6
     count = len(confidence_N)
     if not count:
         return np.zeros(0, dtype=np.int64)
+    # The same logits in another order of classes sum up to another last bit: still a tie.
+    tied_N = np.round(confidence_N, TIE_DIGITS)
     size, extra = divmod(count, bins)
     ends = np.cumsum(np.where(np.arange(bins) < extra, size + 1, size))
-    upper = np.unique(np.sort(confidence_N)[ends[ends > 0] - 1])
-    return np.searchsorted(upper, confidence_N, side="left").astype(np.int64)
+    upper = np.unique(np.sort(tied_N)[ends[ends > 0] - 1])
+    return np.searchsorted(upper, tied_N, side="left").astype(np.int64)
 
 
 def _gap(values: Derived, bin_N: NDArray[np.int64]) -> float:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from shrinkproof.decision.choice import Decision, Objective, Option, decide
 from shrinkproof.errors import StoreError
@@ -133,8 +136,18 @@ class Results:
             "cells": len(cells),
             "done": finished,
             "failed": broken + sum(c.key in failed for c in self.candidates),
-            "missing": len(cells) - finished - broken,
+            "missing": sum(self.missing.values()),
         }
+
+    @cached_property
+    def missing(self) -> Mapping[str, int]:
+        """Cells that another run would measure, by label; a failed candidate's are not counted."""
+        settled = self.store.finished() | {failure["key"] for failure in self.failures}
+        return Counter(
+            self.by_key[cell.candidate].label
+            for cell in self.cells
+            if not {cell.key, cell.candidate} & settled
+        )
 
     # records
 
@@ -371,10 +384,43 @@ class Results:
                 "controls: none. Without a dense control of equal training, an improvement "
                 "cannot be credited to compression"
             )
+        yield from self._guessing()
         yield from self._disagreements()
+        if self.missing:
+            yield (
+                f"not finished: {sum(self.missing.values())} of {len(self.cells)} measurements are "
+                f"missing, of {', '.join(self.missing)}; run the same command again"
+            )
         if self.failures:
             yield f"{len(self.failures)} candidate(s) or cell(s) failed; see the end of the page"
         yield from dict.fromkeys(note for shard in self.shards.values() for note in shard.notes)
+
+    def _guessing(self) -> Iterator[str]:
+        """Yield which uncompressed models know nothing: the usual sign of a wrong set-up."""
+        for cell in self.cells:
+            candidate = self.by_key[cell.candidate]
+            place = (cell.evaluator, cell.form, cell.split, cell.condition)
+            if candidate.role != "baseline" or place != (
+                "scores",
+                self.form,
+                self.printing,
+                CLEAN,
+            ):
+                continue
+            number = self.numbers.find(
+                candidate.label, self.printing, Selector("accuracy.top1", "clean")
+            )
+            predictions = self.store.read_predictions(cell.key)
+            if predictions is None or not len(predictions) or number.value is None:
+                continue
+            majority = float(np.bincount(predictions.target).max() / len(predictions))
+            worst = number.value if number.low is None else number.low
+            if worst <= majority:
+                yield (
+                    f"{candidate.label}: {100 * number.value:.1f} % top-1 on clean images is no "
+                    f"better than guessing the most frequent class ({100 * majority:.1f} %); are "
+                    "the order of the labels, the preprocessing and the class map right?"
+                )
 
     def _disagreements(self) -> Iterator[str]:
         for row in self.summary:

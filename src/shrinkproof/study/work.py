@@ -6,10 +6,12 @@ and images are loaded where the work happens and kept there for the next piece o
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +131,19 @@ def _workplace(run: str) -> _Workplace:
     value = Store(Path(run)).read_json("inputs.json")
     inputs = Inputs.from_json(value)
     torch.set_num_threads(inputs.spec.threads)
+    _keep_bars_in_process()
     return _Workplace(Path(run), inputs)
+
+
+def _keep_bars_in_process() -> None:
+    """Give the progress bars of torch's exporter, which nobody sees, a lock of this process.
+
+    Otherwise they make a semaphore, and a killed process leaves Python complaining of a leak.
+    """
+    with contextlib.suppress(ImportError):
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        tqdm.set_lock(threading.RLock())
 
 
 def forget_workplace() -> None:
