@@ -86,7 +86,7 @@ def _ignore(values: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a step may use. Missing parts are None; a step declares what it needs in ``needs``.
+    """What a step may use; a step declares in ``needs`` which parts must not be None.
 
     Attributes:
         task: the loss.

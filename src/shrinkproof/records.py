@@ -34,7 +34,7 @@ def key_of(kind: str, parts: object) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Condition:
-    """What the world does to the images: ``clean``, or a corruption at a severity of 1 to 5."""
+    """The state of the images: ``clean``, or a corruption at a severity of 1 to 5."""
 
     corruption: str = "clean"
     severity: int = 0

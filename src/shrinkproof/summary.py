@@ -76,6 +76,7 @@ class _Split:
     form: str
     read: Read
     cells: Mapping[tuple[str, Condition], Cell]
+    conditions: tuple[Condition, ...]
     metrics: tuple[str, ...]
     replicates: int
     seed: int
@@ -126,6 +127,7 @@ def summarize(
     read: Read,
     *,
     form: str,
+    conditions: Sequence[Condition],
     metrics: Sequence[str],
     replicates: int,
     seed: int,
@@ -137,6 +139,8 @@ def summarize(
         cells: finished cells.
         read: cell key -> stored predictions, or None.
         form: form in which candidates are measured.
+        conditions: all that the study wants; a mean over them exists only where none is missing,
+            because a mean over fewer would be no equal of the other candidates'.
         metrics: names of the metrics that the study scores.
         replicates: bootstrap replicates.
         seed: the study's seed.
@@ -148,6 +152,7 @@ def summarize(
             form,
             read,
             {(c.candidate, c.condition): c for c in scores if c.split == name and c.form == form},
+            tuple(conditions),
             tuple(metrics),
             replicates,
             seed,
@@ -191,7 +196,7 @@ def _numbers(split: _Split, candidate: str) -> dict[tuple[str, str, int], Terms 
     """
     found: dict[tuple[str, str, int], Terms | float] = {}
     pooled: dict[str, list[Terms]] = {}
-    corrupted = sorted(c for key, c in split.cells if key == candidate and not c.is_clean)
+    corrupted = sorted(c for c in split.conditions if not c.is_clean)
     complete = True
     for condition in [CLEAN, *corrupted]:
         terms = split.terms(candidate, condition)
@@ -205,13 +210,18 @@ def _numbers(split: _Split, candidate: str) -> dict[tuple[str, str, int], Terms 
     for metric, items in pooled.items():
         if items[0].kind == "mean":
             values_KN1 = np.stack([item.values for item in items]).astype(np.float64)
-            found[metric, CORRUPTED, 0] = Terms(values=values_KN1.mean(axis=0), kind="mean")
+            found[metric, CORRUPTED, 0] = _mean_terms(values_KN1.mean(axis=0))
         else:
             found[metric, CORRUPTED, 0] = float(np.mean([estimate(item) for item in items]))
     top1 = found.get(("accuracy.top1", CORRUPTED, 0))
     if isinstance(top1, Terms):
-        found["robustness.mean_error", CORRUPTED, 0] = Terms(values=1 - top1.values, kind="mean")
+        found["robustness.mean_error", CORRUPTED, 0] = _mean_terms(1 - top1.values)
     return found
+
+
+def _mean_terms(values_N1: NDArray[np.float64]) -> Terms:
+    is_binary = bool(((values_N1 == 0) | (values_N1 == 1)).all())
+    return Terms(values=values_N1, kind="mean", is_binary=is_binary)
 
 
 def _means(
@@ -242,7 +252,9 @@ def _mean_corruption_error(split: _Split, candidate: Candidate, baseline: Candid
     known = METRIC_NAMES[name]
     terms = mce_terms(errors(candidate.key), errors(baseline.key))
     if isinstance(terms, Undefined):
-        missing = Measurement(name, None, known.unit, known.better.value, reason=terms.reason)
+        missing = Measurement(
+            name, None, known.unit, known.better.value, basis="derived", reason=terms.reason
+        )
         return Derived(candidate.key, split.name, CORRUPTED, 0, split.form, missing)
     stated = split.intervals({name: terms})[name]
     value = _derived(candidate, split, name, CORRUPTED, 0, terms, stated)
@@ -328,7 +340,7 @@ def _agreement(
         if len(pair) != 2 or pair[0] is None or pair[1] is None or not len(pair[0]):
             continue
         same = (pair[0].prediction() == pair[1].prediction()).astype(np.float32)[:, None]
-        split = _Split(other.split, form, read, {}, (), replicates, seed)
+        split = _Split(other.split, form, read, {}, (), (), replicates, seed)
         split.prepare(pair[0])
         terms = Terms(values=same, kind="mean", is_binary=True)
         stated = split.intervals({"": terms})[""]

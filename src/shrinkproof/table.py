@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from shrinkproof.records import COLUMNS, Record
+from shrinkproof.records import COLUMNS, Condition, Record
 from shrinkproof.selectors import Selector
 
 if TYPE_CHECKING:
@@ -54,9 +54,16 @@ class Numbers:
     Args:
         records: all records of a run, both forms.
         form: form in which candidates are measured; the other one only serves their agreement.
+        conditions: all that the study wants; a mean over the severities of a corruption exists
+            only where none of them is missing.
     """
 
-    def __init__(self, records: Iterable[Record], form: str) -> None:
+    def __init__(
+        self, records: Iterable[Record], form: str, conditions: Iterable[Condition]
+    ) -> None:
+        self._severities: dict[str, set[int]] = {}
+        for condition in conditions:
+            self._severities.setdefault(condition.corruption, set()).add(condition.severity)
         self._rows: dict[tuple[str, str, str], list[Record]] = {}
         for record in records:
             if record.evaluator == "scores" and record.form != form:
@@ -75,6 +82,12 @@ class Numbers:
         rows = [row for row in rows if _matches(row, selector)]
         if not rows:
             return Number(None, reason=f"{selector} was not measured on {split}")
+        if selector.condition and not selector.severity:
+            wanted = self._severities.get(selector.condition, set())
+            missing = sorted(wanted - {row.severity for row in rows})
+            if missing:
+                levels = ", ".join(map(str, missing))
+                return Number(None, reason=f"{selector}: severity {levels} is missing on {split}")
         if len(rows) == 1:
             return _number(rows[0])
         return _mean(rows)

@@ -14,7 +14,7 @@ from shrinkproof.errors import SpecError, StoreError
 from shrinkproof.results import Results
 from shrinkproof.study import Study
 
-from .conftest import STUDY, comparable, rewrite_study, write_study
+from ..study_builder import STUDY, comparable, rewrite_study, write_study
 
 
 class Listener:
@@ -35,12 +35,6 @@ class Listener:
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
-
-
-@pytest.fixture
-def run_copy(finished_run: Path, tmp_path: Path) -> Path:
-    """A private copy of the finished run; its study lies where the original's does."""
-    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 def study_of(run: Path) -> Study:
@@ -223,3 +217,30 @@ def test_unwritable_directory_is_explained(study_file: Path, tmp_path: Path) -> 
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="choose another directory"):
         Study.load(study_file).run(tmp_path / "file" / "run")
+
+
+def test_a_mean_needs_all_its_conditions(run_copy: Path) -> None:
+    from shrinkproof.selectors import Selector
+
+    found = Results.load(run_copy)
+    candidate = next(c.key for c in found.candidates if c.recipe == "cluster8")
+    for cell in found.cells:
+        if cell.candidate == candidate and str(cell.condition) == "gaussian_noise:5":
+            (run_copy / "cells" / f"{cell.key}.jsonl").unlink()
+    found = Results.load(run_copy)
+    for text in (
+        "robustness.mean_error",
+        "accuracy.top1@corrupted",
+        "accuracy.top1@gaussian_noise",
+        "change.accuracy.top1@gaussian_noise",
+        "accuracy.top1@gaussian_noise:5",
+    ):
+        number = found.numbers.find("net/cluster8", "report", Selector.parse(text))
+        assert (number.value, number.status) == (None, "missing"), text
+        assert number.reason, text
+        other = found.numbers.find("net/prune0.5", "report", Selector.parse(text))
+        assert other.value is not None, text
+    for text in ("accuracy.top1@clean", "accuracy.top1@gaussian_noise:1", "accuracy.top1@contrast"):
+        assert found.numbers.find("net/cluster8", "report", Selector.parse(text)).value is not None
+    assert found.decision is not None
+    assert "net/cluster8" in found.decision.undefined

@@ -64,7 +64,7 @@ def _kilobytes(number: Number) -> str:
 
 
 def _absent(number: Number) -> str:
-    """Return the status of what has no value; a short sign for what nobody has measured yet."""
+    """Return the status of what has no value; a short sign for what nobody has measured."""
     return _NONE if number.status == "missing" else number.status
 
 
@@ -75,6 +75,7 @@ def print_results(results: Results) -> None:
         "", "candidate", "top-1\n%", "err. corr.\n%", "ECE\n%", "file\nkB", "zip\nkB", "time\nx",
         left=2,
     )  # fmt: skip
+    rows = {c.label: _numbers(results, c.label) for c in results.candidates}
     several = len({c.model for c in results.candidates}) > 1
     chosen = results.decision.chosen if results.decision else None
     model = ""
@@ -86,11 +87,12 @@ def print_results(results: Results) -> None:
         table.add_row(
             ">" if is_chosen else "",
             escape(candidate.label.partition("/")[2]),
-            *_numbers(results, candidate.label),
+            *rows[candidate.label],
             style="bold" if is_chosen else None,
         )
     console.print(table)
-    console.print(f"\n{_legend(results)}", markup=False)
+    signs = "".join(text for row in rows.values() for text in row)
+    console.print(f"\n{_legend(results, signs)}", markup=False)
     for caveat in results.caveats:
         console.print(f"caveat: {caveat}", markup=False)
     for failure in results.failures:
@@ -110,23 +112,24 @@ def _numbers(results: Results, label: str) -> tuple[str, ...]:
     )
 
 
-def _legend(results: Results) -> str:
+def _legend(results: Results, signs: str) -> str:
     """Return what the columns and signs of the table of results mean."""
     count = results.data["splits"].get(results.printing, {}).get("count", 0)
     corrupted = sum(not c.is_clean for c in results.spec.conditions_list())
-    signs = [
-        "± is half the 95 % interval",
+    known = {
+        "±": "± is half the 95 % interval",
+        "*": "* means contaminated, see the caveats",
+        _NONE: f"{_NONE} means not measured",
+    }
+    parts = [
         f"err. corr. is the mean top-1 error over {corrupted} corrupted condition(s)",
         "ECE is measured on clean images",
         "time is the median latency over the baseline's",
+        *(text for sign, text in known.items() if sign in signs),
     ]
-    if any(record.status == "contaminated" for record in results.records):
-        signs.append("* means contaminated, see the caveats")
-    if results.missing:
-        signs.append(f"{_NONE} means not measured yet")
     if results.decision and results.decision.chosen:
-        signs.append(f"> is the choice, made on the {results.deciding} split")
-    return f"{results.printing} split, {count} images, {results.form}s. {'; '.join(signs)}."
+        parts.append(f"> is the choice, made on the {results.deciding} split")
+    return f"{results.printing} split, {count} images, {results.form}s. {'; '.join(parts)}."
 
 
 def print_status(results: Results) -> None:

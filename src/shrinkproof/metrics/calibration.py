@@ -149,8 +149,8 @@ class EqualMassCalibrationError:
 
     Sorted by confidence, the images are cut into ``bins`` runs of equal length (where N is no
     multiple, the first runs hold one more). The largest confidence of a run is its upper edge, and
-    equal confidences (to 12 digits) are never split: all go to the first run that holds one, and runs
-    that become empty are dropped. If all confidences are equal there is one bin.
+    equal confidences (to 12 digits) are never split: all go to the first run that holds one, and
+    runs that become empty are dropped. If all confidences are equal there is one bin.
 
     Input: logits (N, C) float32, target (N,) int64; N >= 1.
     Output: fraction in [0, 1], lower is better. Undefined (nan) for N = 0.

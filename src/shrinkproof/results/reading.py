@@ -27,7 +27,7 @@ from shrinkproof.table import Numbers, record_frame
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 1
+SUMMARY_VERSION: Final = 2
 """Raise it when derived numbers change: cached ones are then computed again."""
 
 AGREEMENT_FLOOR: Final = 0.99
@@ -64,11 +64,18 @@ class Results:
         """Return the results of a run directory.
 
         Raises:
-            StoreError: there is no run in it, or its plan is damaged.
+            StoreError: there is no run in it, or its plan or study file is damaged.
         """
         store = Store.open(Path(path))
-        text = (store.path / "study.yaml").read_text("utf-8")
-        spec = load_study_spec(text, filename=str(store.path / "study.yaml"))
+        file = store.path / "study.yaml"
+        try:
+            text = file.read_text("utf-8")
+        except OSError as error:
+            raise StoreError(
+                f"{file} cannot be read ({error.strerror}); run the study again into this "
+                "directory, finished cells are kept"
+            ) from error
+        spec = load_study_spec(text, filename=str(file))
         return cls(store, spec, *store.read_plan())
 
     @property
@@ -246,6 +253,7 @@ class Results:
                 "cells": {key: dict(shard.versions) for key, shard in self.shards.items()},
                 "candidates": [c.as_json() for c in self.candidates],
                 "settings": [self.form, list(self.spec.measure.scores), self.spec.seed],
+                "conditions": [str(condition) for condition in self.spec.conditions_list()],
             },
         )
         kept = self._kept_summary(digest)
@@ -257,6 +265,7 @@ class Results:
                 [shard.cell for shard in self.shards.values()],
                 self.store.read_predictions,
                 form=self.form,
+                conditions=self.spec.conditions_list(),
                 metrics=self.spec.measure.scores,
                 replicates=self.spec.measure.intervals.replicates,
                 seed=self.spec.seed,
@@ -285,7 +294,7 @@ class Results:
     @cached_property
     def numbers(self) -> Numbers:
         """The records, found by candidate, split and selector."""
-        return Numbers(self.records, self.form)
+        return Numbers(self.records, self.form, self.spec.conditions_list())
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:

@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 NETWORK = """
 import torch
@@ -80,21 +79,6 @@ def rewrite_study(file: Path, text: str) -> Path:
     (file.parent / f"{module}.py").write_text(NETWORK)
     file.write_text(text.replace("tiny_user_network", module))
     return file
-
-
-@pytest.fixture
-def study_file(tmp_path: Path) -> Path:
-    return write_study(tmp_path / "study")
-
-
-@pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the tiny study without any disturbance; tests must not write into it."""
-    from shrinkproof.study import Study
-
-    folder = tmp_path_factory.mktemp("finished")
-    Study.load(write_study(folder / "study")).run(folder / "run")
-    return folder / "run"
 
 
 def comparable(run: Path) -> list[dict[str, object]]:

@@ -1,0 +1,31 @@
+"""Fixtures that several areas share: the tiny study and one finished run of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .study_builder import write_study
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    return write_study(tmp_path / "study")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the tiny study without any disturbance; tests must not write into it."""
+    from shrinkproof.study import Study
+
+    folder = tmp_path_factory.mktemp("finished")
+    Study.load(write_study(folder / "study")).run(folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def run_copy(finished_run: Path, tmp_path: Path) -> Path:
+    """A private copy of the finished run; its study lies where the original's does."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))

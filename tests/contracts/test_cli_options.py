@@ -1,0 +1,95 @@
+"""The command line as users have learned it: changing this table is a decision, not an accident."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from typer.main import get_command
+
+from shrinkproof.cli.application import app
+
+COMMANDS: Final[dict[str, tuple[str, ...]]] = {
+    "check": ("STUDY", "--load", "--root"),
+    "demo": ("DIR",),
+    "doctor": (),
+    "init": ("FILE", "--force"),
+    "list": ("KIND", "--json"),
+    "pareto": ("DIR", "--json"),
+    "plan": ("STUDY", "--json", "--limit", "--root"),
+    "report": ("DIR", "--out/-o"),
+    "results": ("DIR", "--csv", "--json"),
+    "run": (
+        "STUDY", "--engine", "--limit", "--no-retry", "--only", "--out", "--root", "--workers",
+    ),
+    "schema": (),
+    "status": ("DIR", "--json"),
+}  # fmt: skip
+
+ENVIRONMENT: Final = frozenset(
+    {
+        "SHRINKPROOF_CHECK_LOAD",
+        "SHRINKPROOF_CHECK_ROOT",
+        "SHRINKPROOF_INIT_FORCE",
+        "SHRINKPROOF_LIST_JSON",
+        "SHRINKPROOF_PARETO_JSON",
+        "SHRINKPROOF_PLAN_JSON",
+        "SHRINKPROOF_PLAN_LIMIT",
+        "SHRINKPROOF_PLAN_ROOT",
+        "SHRINKPROOF_REPORT_OUT",
+        "SHRINKPROOF_RESULTS_CSV",
+        "SHRINKPROOF_RESULTS_JSON",
+        "SHRINKPROOF_RUN_ENGINE",
+        "SHRINKPROOF_RUN_LIMIT",
+        "SHRINKPROOF_RUN_NO_RETRY",
+        "SHRINKPROOF_RUN_ONLY",
+        "SHRINKPROOF_RUN_OUT",
+        "SHRINKPROOF_RUN_ROOT",
+        "SHRINKPROOF_RUN_WORKERS",
+        "SHRINKPROOF_STATUS_JSON",
+    }
+)
+
+MOST: Final = 8
+"""Options of one command; knobs belong to the study file."""
+
+
+def options(command: str) -> tuple[str, ...]:
+    found = []
+    for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
+        if parameter.param_type_name == "argument":
+            found.append(parameter.metavar or parameter.name.upper())
+        else:
+            found.append("/".join(sorted(parameter.opts, reverse=True, key=len)))
+    return tuple(sorted(found, key=lambda name: (name.startswith("-"), name)))
+
+
+def test_the_commands_are_the_known_ones() -> None:
+    assert sorted(get_command(app).commands) == sorted(COMMANDS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_the_options_are_the_known_ones(command: str) -> None:
+    assert options(command) == COMMANDS[command]
+    assert sum(name.startswith("-") for name in options(command)) <= MOST
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_option_is_explained(command: str) -> None:
+    found = get_command(app).commands[command]  # type: ignore[attr-defined]
+    assert found.help
+    assert found.help.rstrip().endswith(".")
+    for parameter in found.params:
+        assert parameter.help, f"{command} {parameter.name} has no help"
+        assert parameter.help.endswith((".", "SHRINKPROOF_WEIGHTS.")), parameter.name
+
+
+def test_every_option_has_its_environment_variable() -> None:
+    """The name is what users write: no Python spelling shows in it."""
+    found = {
+        f"SHRINKPROOF_{command}_{parameter.name}".upper()
+        for command in COMMANDS
+        for parameter in get_command(app).commands[command].params  # type: ignore[attr-defined]
+        if parameter.param_type_name == "option"
+    }
+    assert found == ENVIRONMENT
