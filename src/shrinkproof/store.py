@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,6 +34,8 @@ _CANDIDATES: Final = "candidates"
 _PREDICTIONS: Final = "predictions"
 _ENVIRONMENT: Final = "environment"
 _MODELS: Final = "models"
+_ABANDONED: Final = 86_400
+"""Seconds after which a temporary file cannot belong to a living writer any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Store:
         with _explained(store.path):
             for name in (_CELLS, _CANDIDATES, _PREDICTIONS, _ENVIRONMENT, _MODELS):
                 (store.path / name).mkdir(parents=True, exist_ok=True)
+            store._sweep()
             with tempfile.TemporaryFile(dir=store.path):
                 pass
         return store
@@ -93,6 +97,17 @@ class Store:
                 "Start one with: shrinkproof run STUDY --out DIR"
             )
         return store
+
+    def _sweep(self) -> None:
+        """Remove what killed writers have left; younger files may belong to a living one."""
+        for scratch in self.path.glob("**/.tmp-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - scratch.stat().st_mtime < _ABANDONED:
+                    continue
+                if scratch.is_dir():
+                    shutil.rmtree(scratch, ignore_errors=True)
+                else:
+                    scratch.unlink()
 
     # cells
 

@@ -8,7 +8,7 @@ changes against the baseline and against a control are paired image by image.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +45,8 @@ SCALED: Final = {
 }
 
 Read = Callable[[str], ClassificationPredictions | None]
+Key = tuple[str, str, int]
+"""Metric, condition without severity, severity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,76 +70,11 @@ class Derived:
     measurement: Measurement
 
 
-@dataclass(eq=False)
-class _Split:
-    """The predictions of all candidates on one split, in one form."""
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What derived numbers depend on besides the predictions.
 
-    name: str
-    form: str
-    read: Read
-    cells: Mapping[tuple[str, Condition], Cell]
-    conditions: tuple[Condition, ...]
-    metrics: tuple[str, ...]
-    replicates: int
-    seed: int
-    count: int = 0
-    _weights: NDArray[np.float32] | None = None
-    _groups: int | None = None
-    _terms: dict[tuple[str, Condition], dict[str, Terms]] = field(default_factory=dict)
-
-    def predictions(self, candidate: str, condition: Condition) -> ClassificationPredictions | None:
-        cell = self.cells.get((candidate, condition))
-        return None if cell is None else self.read(cell.key)
-
-    def terms(self, candidate: str, condition: Condition) -> dict[str, Terms]:
-        """Return the terms of every metric that has some; empty where nothing is stored."""
-        key = (candidate, condition)
-        if key not in self._terms:
-            predictions = self.predictions(candidate, condition)
-            found: dict[str, Terms] = {}
-            if predictions is not None and len(predictions):
-                self.prepare(predictions)
-                for name in self.metrics:
-                    terms = METRICS.create(name).terms(predictions)
-                    if terms is not None:
-                        found[name] = terms
-            self._terms[key] = found
-        return self._terms[key]
-
-    def prepare(self, predictions: ClassificationPredictions) -> None:
-        """Draw the weights, from the first predictions: all are about the same images."""
-        if self._weights is None:
-            groups = predictions.groups
-            self.count = len(predictions)
-            self._weights = bootstrap_weights(
-                len(predictions), groups=groups, replicates=self.replicates, seed=self.seed
-            )
-            self._groups = None if groups is None else len(np.unique(groups))
-
-    def intervals(self, terms: Mapping[str, Terms]) -> Mapping[str, Interval]:
-        if not terms:
-            return {}
-        assert self._weights is not None, "terms exist, so predictions were read"
-        return intervals(terms, self._weights, group_count=self._groups)
-
-
-def summarize(
-    candidates: Sequence[Candidate],
-    cells: Sequence[Cell],
-    read: Read,
-    *,
-    form: str,
-    conditions: Sequence[Condition],
-    metrics: Sequence[str],
-    replicates: int,
-    seed: int,
-) -> list[Derived]:
-    """Return every derived number of a run.
-
-    Args:
-        candidates: baselines, controls and recipes.
-        cells: finished cells.
-        read: cell key -> stored predictions, or None.
+    Attributes:
         form: form in which candidates are measured.
         conditions: all that the study wants; a mean over them exists only where none is missing,
             because a mean over fewer would be no equal of the other candidates'.
@@ -145,74 +82,145 @@ def summarize(
         replicates: bootstrap replicates.
         seed: the study's seed.
     """
+
+    form: str
+    conditions: tuple[Condition, ...]
+    metrics: tuple[str, ...]
+    replicates: int
+    seed: int
+
+
+def summarize(
+    candidates: Sequence[Candidate], cells: Sequence[Cell], read: Read, settings: Settings
+) -> list[Derived]:
+    """Return every derived number of a run.
+
+    Args:
+        candidates: baselines, controls and recipes.
+        cells: finished cells.
+        read: cell key -> stored predictions, or None.
+        settings: what else the numbers depend on.
+    """
     scores = [cell for cell in cells if cell.evaluator == "scores"]
-    splits = {
-        name: _Split(
-            name,
-            form,
-            read,
-            {(c.candidate, c.condition): c for c in scores if c.split == name and c.form == form},
-            tuple(conditions),
-            tuple(metrics),
-            replicates,
-            seed,
-        )
-        for name in dict.fromkeys(cell.split for cell in scores)
-    }
+    names = dict.fromkeys(cell.split for cell in scores)
+    splits = {name: _Split(name, scores, candidates, read, settings) for name in names}
     found: list[Derived] = []
     for split in splits.values():
         found += _of_split(split, candidates)
     for candidate in candidates:
-        found += _agreement(candidate, scores, read, form, replicates, seed)
+        for split in splits.values():
+            found += _agreement(split, candidate)
         if "select" in splits:
             found += _temperature(candidate, splits)
     return found
 
 
-def _of_split(split: _Split, candidates: Sequence[Candidate]) -> Iterator[Derived]:
-    baselines = {c.model: c for c in candidates if c.role == "baseline"}
-    controls = {c.key: c for c in candidates}
-    for candidate in candidates:
-        baseline = baselines[candidate.model]
-        numbers = _numbers(split, candidate.key)
-        yield from _means(split, candidate, baseline, numbers)
-        if candidate.role == "baseline":
-            continue
-        reference = _numbers(split, baseline.key)
-        yield from _changes(split, candidate, CHANGE, numbers, reference)
-        control = controls.get(candidate.control)
-        if control is not None and control.key != baseline.key:
-            yield from _changes(
-                split, candidate, FROM_CONTROL, numbers, _numbers(split, control.key)
+class _Split:
+    """The predictions of all candidates on one split, with one matrix of bootstrap weights."""
+
+    def __init__(
+        self,
+        name: str,
+        cells: Sequence[Cell],
+        candidates: Sequence[Candidate],
+        read: Read,
+        settings: Settings,
+    ) -> None:
+        self.name = name
+        self.read = read
+        self.settings = settings
+        self.form = settings.form
+        self.cells: dict[tuple[str, Condition, str], Cell] = {
+            (c.candidate, c.condition, c.form): c for c in cells if c.split == name
+        }
+        self.count = 0
+        self._weights: NDArray[np.float32] | None = None
+        self._groups: int | None = None
+        # Every candidate is compared with its baseline and its control; only theirs are kept.
+        self._references = {c.key for c in candidates if c.role != "recipe"}
+        self._kept: dict[str, dict[Key, Terms | float]] = {}
+
+    def predictions(
+        self, candidate: str, condition: Condition, form: str = ""
+    ) -> ClassificationPredictions | None:
+        """Return stored predictions with at least one image, or None."""
+        cell = self.cells.get((candidate, condition, form or self.form))
+        found = None if cell is None else self.read(cell.key)
+        if found is None or not len(found):
+            return None
+        self._draw_weights(found)
+        return found
+
+    def _draw_weights(self, predictions: ClassificationPredictions) -> None:
+        """Draw the weights from the first predictions: all are about the same images."""
+        if self._weights is None:
+            groups = predictions.groups
+            self.count = len(predictions)
+            self._groups = None if groups is None else len(np.unique(groups))
+            self._weights = bootstrap_weights(
+                self.count,
+                groups=groups,
+                replicates=self.settings.replicates,
+                seed=self.settings.seed,
             )
 
+    def intervals(self, terms: Mapping[str, Terms]) -> Mapping[str, Interval]:
+        """Return the interval of each metric; the predictions behind the terms have been read."""
+        if not terms:
+            return {}
+        assert self._weights is not None, "terms exist, so predictions were read"
+        return intervals(terms, self._weights, group_count=self._groups)
 
-def _numbers(split: _Split, candidate: str) -> dict[tuple[str, str, int], Terms | float]:
-    """Return (metric, condition, severity) -> terms, pooled over conditions as well.
+    def numbers(self, candidate: str) -> dict[Key, Terms | float]:
+        """Return every number of a candidate: terms where it is a mean over images, else a value.
 
-    Over all corrupted conditions, an additive metric has the mean of its terms per image (so that
-    an image is one unit of the bootstrap, however many conditions show it); a binned calibration
-    error has the mean of its values, without terms.
-    """
-    found: dict[tuple[str, str, int], Terms | float] = {}
-    pooled: dict[str, list[Terms]] = {}
-    corrupted = sorted(c for c in split.conditions if not c.is_clean)
-    complete = True
-    for condition in [CLEAN, *corrupted]:
-        terms = split.terms(candidate, condition)
-        for metric, item in terms.items():
-            found[metric, condition.corruption, condition.severity] = item
-            if not condition.is_clean:
-                pooled.setdefault(metric, []).append(item)
-        complete = complete and bool(terms)
-    if not complete:
+        Over all corrupted conditions, an additive metric has the mean of its terms per image (so
+        that an image is one unit of the bootstrap, however many conditions show it); a binned
+        calibration error has the mean of its values.
+        """
+        found = self._kept.get(candidate)
+        if found is None:
+            found = self._numbers(candidate)
+            if candidate in self._references:
+                self._kept[candidate] = found
         return found
-    for metric, items in pooled.items():
-        if items[0].kind == "mean":
-            values_KN1 = np.stack([item.values for item in items]).astype(np.float64)
-            found[metric, CORRUPTED, 0] = _mean_terms(values_KN1.mean(axis=0))
-        else:
-            found[metric, CORRUPTED, 0] = float(np.mean([estimate(item) for item in items]))
+
+    def _numbers(self, candidate: str) -> dict[Key, Terms | float]:
+        found: dict[Key, Terms | float] = {}
+        is_complete = True
+        for condition in self.settings.conditions:
+            predictions = self.predictions(candidate, condition)
+            is_complete = is_complete and predictions is not None
+            if predictions is not None:
+                place = (condition.corruption, condition.severity)
+                found |= {(name, *place): n for name, n in self._of_metrics(predictions).items()}
+        if is_complete:
+            found |= _pooled(found)
+        return found
+
+    def _of_metrics(self, predictions: ClassificationPredictions) -> dict[str, Terms | float]:
+        terms = {name: METRICS.create(name).terms(predictions) for name in self.settings.metrics}
+        return {
+            name: item if item.kind == "mean" else estimate(item)
+            for name, item in terms.items()
+            if item is not None
+        }
+
+
+def _pooled(numbers: Mapping[Key, Terms | float]) -> dict[Key, Terms | float]:
+    """Return the means over all corrupted conditions."""
+    found: dict[Key, Terms | float] = {}
+    groups: dict[str, list[Terms | float]] = {}
+    for (metric, _, severity), number in numbers.items():
+        if severity:
+            groups.setdefault(metric, []).append(number)
+    for metric, group in groups.items():
+        terms = [item.values for item in group if isinstance(item, Terms)]
+        found[metric, CORRUPTED, 0] = (
+            _mean_terms(np.mean(np.stack(terms), axis=0, dtype=np.float64))
+            if terms
+            else float(np.mean([item for item in group if isinstance(item, float)]))
+        )
     top1 = found.get(("accuracy.top1", CORRUPTED, 0))
     if isinstance(top1, Terms):
         found["robustness.mean_error", CORRUPTED, 0] = _mean_terms(1 - top1.values)
@@ -224,73 +232,88 @@ def _mean_terms(values_N1: NDArray[np.float64]) -> Terms:
     return Terms(values=values_N1, kind="mean", is_binary=is_binary)
 
 
+def _of_split(split: _Split, candidates: Sequence[Candidate]) -> Iterator[Derived]:
+    baselines = {c.model: c for c in candidates if c.role == "baseline"}
+    keys = {c.key for c in candidates}
+    for candidate in candidates:
+        baseline = baselines[candidate.model]
+        numbers, reference = split.numbers(candidate.key), split.numbers(baseline.key)
+        if not numbers:
+            continue
+        yield from _means(split, candidate, numbers)
+        yield from _mean_corruption_error(split, candidate, numbers, reference, baseline.label)
+        if candidate.role == "baseline":
+            continue
+        yield from _changes(split, candidate, CHANGE, numbers, reference)
+        if candidate.control in keys and candidate.control != baseline.key:
+            control = split.numbers(candidate.control)
+            yield from _changes(split, candidate, FROM_CONTROL, numbers, control)
+
+
 def _means(
-    split: _Split,
-    candidate: Candidate,
-    baseline: Candidate,
-    numbers: Mapping[tuple[str, str, int], Terms | float],
+    split: _Split, candidate: Candidate, numbers: Mapping[Key, Terms | float]
 ) -> Iterator[Derived]:
-    """Yield the means over all corrupted conditions, and the mean corruption error."""
+    """Yield the means over all corrupted conditions."""
     pooled = {key[0]: value for key, value in numbers.items() if key[1] == CORRUPTED}
-    if not pooled:
-        return
     stated = split.intervals({k: v for k, v in pooled.items() if isinstance(v, Terms)})
     for metric, value in pooled.items():
-        yield _derived(candidate, split, metric, CORRUPTED, 0, value, stated.get(metric))
-    yield _mean_corruption_error(split, candidate, baseline)
+        yield _derived(candidate, split, (metric, CORRUPTED, 0), value, stated.get(metric))
 
 
-def _mean_corruption_error(split: _Split, candidate: Candidate, baseline: Candidate) -> Derived:
-    def errors(key: str) -> dict[Condition, NDArray[Any]]:
-        return {
-            condition: 1 - split.terms(key, condition)["accuracy.top1"].values[:, 0]
-            for owner, condition in split.cells
-            if owner == key and "accuracy.top1" in split.terms(key, condition)
-        }
-
+def _mean_corruption_error(
+    split: _Split,
+    candidate: Candidate,
+    own: Mapping[Key, Terms | float],
+    reference: Mapping[Key, Terms | float],
+    label: str,
+) -> Iterator[Derived]:
+    """Yield mCE against the baseline, or why it is undefined."""
+    if all(condition.is_clean for condition in split.settings.conditions):
+        return
     name = "robustness.mce"
-    known = METRIC_NAMES[name]
-    terms = mce_terms(errors(candidate.key), errors(baseline.key))
+    terms = mce_terms(_errors(own), _errors(reference))
     if isinstance(terms, Undefined):
+        known = METRIC_NAMES[name]
         missing = Measurement(
             name, None, known.unit, known.better.value, basis="derived", reason=terms.reason
         )
-        return Derived(candidate.key, split.name, CORRUPTED, 0, split.form, missing)
+        yield Derived(candidate.key, split.name, CORRUPTED, 0, split.form, missing)
+        return
     stated = split.intervals({name: terms})[name]
-    value = _derived(candidate, split, name, CORRUPTED, 0, terms, stated)
-    caveat = f"reference: {baseline.label}"
-    return replace(value, measurement=replace(value.measurement, reason=caveat))
+    value = _derived(candidate, split, (name, CORRUPTED, 0), terms, stated)
+    caveat = f"reference: {label}"
+    yield replace(value, measurement=replace(value.measurement, reason=caveat))
+
+
+def _errors(numbers: Mapping[Key, Terms | float]) -> dict[Condition, NDArray[Any]]:
+    """Return the error of each image under each corrupted condition."""
+    return {
+        Condition(corruption, severity): 1 - number.values[:, 0]
+        for (metric, corruption, severity), number in numbers.items()
+        if metric == "accuracy.top1" and severity and isinstance(number, Terms)
+    }
 
 
 def _changes(
     split: _Split,
     candidate: Candidate,
     prefix: str,
-    own: Mapping[tuple[str, str, int], Terms | float],
-    other: Mapping[tuple[str, str, int], Terms | float],
+    own: Mapping[Key, Terms | float],
+    other: Mapping[Key, Terms | float],
 ) -> Iterator[Derived]:
-    """Yield the paired differences of every number that both have."""
-    both = [key for key in own if key in other]
-    paired: dict[str, Terms] = {}
-    for key in both:
+    """Yield the differences of every number that both have, paired where it is a mean."""
+    values: dict[Key, Terms | float] = {}
+    for key in (key for key in own if key in other):
         a, b = own[key], other[key]
-        if isinstance(a, Terms) and isinstance(b, Terms) and a.kind == b.kind == "mean":
-            paired["@".join(map(str, key))] = difference(a, b)
+        if isinstance(a, Terms) and isinstance(b, Terms):
+            values[key] = difference(a, b)
+        else:
+            values[key] = _number(a) - _number(b)
+    paired = {"@".join(map(str, k)): v for k, v in values.items() if isinstance(v, Terms)}
     stated = split.intervals(paired)
-    for key in both:
-        metric, condition, severity = key
-        name = "@".join(map(str, key))
-        a, b = own[key], other[key]
-        value = paired.get(name, _number(a) - _number(b))
-        yield _derived(
-            candidate,
-            split,
-            prefix + metric,
-            condition,
-            severity,
-            value,
-            stated.get(name),
-        )
+    for key, value in values.items():
+        interval = stated.get("@".join(map(str, key)))
+        yield _derived(candidate, split, (prefix + key[0], *key[1:]), value, interval)
 
 
 def _number(value: Terms | float) -> float:
@@ -298,14 +321,9 @@ def _number(value: Terms | float) -> float:
 
 
 def _derived(
-    candidate: Candidate,
-    split: _Split,
-    metric: str,
-    condition: str,
-    severity: int,
-    value: Terms | float,
-    stated: Interval | None,
+    candidate: Candidate, split: _Split, key: Key, value: Terms | float, stated: Interval | None
 ) -> Derived:
+    metric, condition, severity = key
     known = METRIC_NAMES.get(metric.removeprefix(CHANGE).removeprefix(FROM_CONTROL))
     shown = stated or Interval(reason="no interval with tested coverage for this number")
     measurement = Measurement(
@@ -323,28 +341,17 @@ def _derived(
     return Derived(candidate.key, split.name, condition, severity, split.form, measurement)
 
 
-def _agreement(
-    candidate: Candidate,
-    cells: Sequence[Cell],
-    read: Read,
-    form: str,
-    replicates: int,
-    seed: int,
-) -> Iterator[Derived]:
-    """Yield on how many clean images twin and artifact predict the same class."""
-    mine = [c for c in cells if c.candidate == candidate.key and c.condition.is_clean]
-    others = [c for c in mine if c.form != form]
-    for other in others:
-        twins = [c for c in mine if c.form == form and c.split == other.split]
-        pair = [read(c.key) for c in [other, *twins[:1]]]
-        if len(pair) != 2 or pair[0] is None or pair[1] is None or not len(pair[0]):
-            continue
-        same = (pair[0].prediction() == pair[1].prediction()).astype(np.float32)[:, None]
-        split = _Split(other.split, form, read, {}, (), (), replicates, seed)
-        split.prepare(pair[0])
-        terms = Terms(values=same, kind="mean", is_binary=True)
-        stated = split.intervals({"": terms})[""]
-        yield _derived(candidate, split, "fidelity.agreement", "clean", 0, terms, stated)
+def _agreement(split: _Split, candidate: Candidate) -> Iterator[Derived]:
+    """Yield on which share of the clean images twin and artifact predict the same class."""
+    twin = split.predictions(candidate.key, CLEAN, "twin")
+    artifact = split.predictions(candidate.key, CLEAN, "artifact")
+    if twin is None or artifact is None:
+        return
+    same_N1 = (twin.prediction() == artifact.prediction()).astype(np.float32)[:, None]
+    terms = Terms(values=same_N1, kind="mean", is_binary=True)
+    name = "fidelity.agreement"
+    stated = split.intervals({name: terms})[name]
+    yield _derived(candidate, split, (name, "clean", 0), terms, stated)
 
 
 def _temperature(candidate: Candidate, splits: Mapping[str, _Split]) -> Iterator[Derived]:
@@ -354,48 +361,26 @@ def _temperature(candidate: Candidate, splits: Mapping[str, _Split]) -> Iterator
     temperature, so they are not stated there.
     """
     chosen_on = splits["select"].predictions(candidate.key, CLEAN)
-    if chosen_on is None or not len(chosen_on):
+    if chosen_on is None:
         return
     found = fit_temperature(chosen_on.logits, chosen_on.target)
     name = "calibration.temperature"
-    facts = METRIC_NAMES[name]
-    yield Derived(
-        candidate.key,
-        "select",
-        "clean",
-        0,
-        splits["select"].form,
-        Measurement(
-            name,
-            found.value,
-            facts.unit,
-            facts.better.value,
-            count=len(chosen_on),
-            basis="derived",
-            reason=found.reason,
-        ),
-    )
+    value = _derived(candidate, splits["select"], (name, "clean", 0), found.value, None)
+    reason = found.reason or "fitted, without an interval of its own"
+    yield replace(value, measurement=replace(value.measurement, reason=reason))
     for split in splits.values():
         if split.name != "select":
             yield from _scaled(candidate, split, found.value)
 
 
 def _scaled(candidate: Candidate, split: _Split, temperature: float) -> Iterator[Derived]:
-    for owner, condition in split.cells:
-        predictions = split.predictions(owner, condition) if owner == candidate.key else None
-        if predictions is None or not len(predictions):
+    for condition in split.settings.conditions:
+        predictions = split.predictions(candidate.key, condition)
+        if predictions is None:
             continue
-        split.prepare(predictions)
         cooled = scaled(predictions, temperature)
         terms = {name: METRICS.create(of).terms(cooled) for name, of in SCALED.items()}
         stated = split.intervals(terms)
+        place = (condition.corruption, condition.severity)
         for name, item in terms.items():
-            yield _derived(
-                candidate,
-                split,
-                name,
-                condition.corruption,
-                condition.severity,
-                item,
-                stated[name],
-            )
+            yield _derived(candidate, split, (name, *place), item, stated[name])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from shrinkproof.records import COLUMNS, Condition, Record
 from shrinkproof.selectors import Selector
@@ -118,16 +118,3 @@ def _mean(rows: Sequence[Record]) -> Number:
         return _number(broken)
     mean = sum(v for v in values if v is not None) / len(values)
     return Number(mean, reason=f"mean over {len(rows)} conditions", status=rows[0].status)
-
-
-def wide_table(
-    labels: Sequence[str], numbers: Numbers, split: str, selectors: Sequence[Selector]
-) -> list[Mapping[str, Any]]:
-    """Return one row per candidate with the value of each selector, for terminals and JSON."""
-    return [
-        {
-            "candidate": label,
-            **{str(s): numbers.find(label, split, s).value for s in selectors},
-        }
-        for label in labels
-    ]

@@ -118,6 +118,13 @@ PLANTS = (
 )
 
 
+NO_MCE = {
+    "unit": "ratio",
+    "status": "undefined",
+    "reason": "mCE needs all 15 corruptions at severities 1-5",
+}
+
+
 def noise(*parts: object) -> float:
     """Return a fixed number in [-1, 1] for the named parts."""
     return zlib.crc32(repr(parts).encode()) / 2**31 - 1
@@ -194,6 +201,7 @@ def rows_of(plant: Plant) -> list[dict]:
         rows.append(scored(plant, "calibration.ece", plant.ece, 0.006, **clean))
         pooled = {"condition": "corrupted", "split": split}
         rows.append(scored(plant, "calibration.ece", plant.ece * 3.1, 0.008, **pooled))
+        rows.append(record(plant, "robustness.mce", None, **pooled, **NO_MCE))
         rows.append(scored(plant, ERROR, plant.robust - shift, 0.006, **pooled))
         for corruption in CORRUPTIONS:
             for severity in SEVERITIES:
@@ -215,7 +223,31 @@ def rows_of(plant: Plant) -> list[dict]:
         rows.append(
             scored(plant, "change.calibration.ece", round(plant.ece - base.ece, 6), None, **clean)
         )
-    return rows + cost_rows(plant)
+    return rows + control_rows(plant) + scaling_rows(plant) + cost_rows(plant)
+
+
+def control_rows(plant: Plant) -> list[dict]:
+    """Candidate minus control; a prefix of a change that the page must not take for a metric."""
+    control = next((p for p in PLANTS if p.recipe == plant.control), None)
+    if control is None:
+        return []
+    prefix, clean = "change_from_control.", {"condition": "clean"}
+    gap = round(plant.top1 - control.top1, 6)
+    robust = round(plant.robust - control.robust, 6)
+    ece = round(plant.ece - control.ece, 6)
+    return [
+        scored(plant, f"{prefix}accuracy.top1", gap, 0.0043, better="higher", **clean),
+        scored(plant, prefix + ERROR, robust, 0.0037, condition="corrupted"),
+        scored(plant, f"{prefix}calibration.ece", ece, None, **clean),
+    ]
+
+
+def scaling_rows(plant: Plant) -> list[dict]:
+    fitted = {"split": "select", "condition": "clean", "unit": "ratio", "better": "none"}
+    return [
+        record(plant, "calibration.temperature", 1 + 10 * plant.ece, **fitted),
+        scored(plant, "calibration.ece_scaled", plant.ece / 4, 0.003, condition="clean"),
+    ]
 
 
 def cost_rows(plant: Plant) -> list[dict]:
@@ -240,9 +272,8 @@ def cost_rows(plant: Plant) -> list[dict]:
     ]
     agreement = 0.973 if plant.recipe == "prune0.5-int8" else 0.998
     if "int8" in plant.recipe:
-        rows.append(
-            record(plant, "fidelity.agreement", agreement, better="higher", condition="clean")
-        )
+        at = {"better": "higher", "condition": "clean", "split": "select"}
+        rows.append(scored(plant, "fidelity.agreement", agreement, 0.0015, **at))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -63,7 +64,7 @@ def test_content_is_visible_without_script(tmp_path, html):
         tmp_path, html, 'width="1000" height="900" sandbox="allow-same-origin"', "d.body.innerText"
     )
     assert "is the choice under the rules of this study" in text
-    assert "undefined: 4-bit files cannot be exported" in text
+    assert "4-bit files cannot be exported" in text
     assert "This file needs no network and runs no script." in text
 
 
@@ -71,7 +72,7 @@ def test_all_content_arrives_and_the_console_is_silent(tmp_path, html):
     done = browse(tmp_path, html, "--dump-dom")
     assert "CONSOLE" not in done.stderr
     assert "is the choice under the rules of this study" in done.stdout
-    assert "undefined: 4-bit files cannot be exported" in done.stdout
+    assert "4-bit files cannot be exported" in done.stdout
     assert done.stdout.count("<svg") == html.count("<svg")
     assert "</footer>" in done.stdout
 
@@ -85,3 +86,10 @@ def test_no_sideways_scrolling_on_a_telephone(tmp_path, html):
     # A frame of 400 pixels, because windows cannot be that narrow.
     size = 'width="400" height="900"'
     assert "400 of 400" in framed(tmp_path, html, size, "`${e.scrollWidth} of ${e.clientWidth}`")
+
+
+def test_the_candidate_table_needs_no_scrolling_at_a_desk(tmp_path, html):
+    boxes = "[...d.querySelectorAll('.scroll')].map(b => b.scrollWidth <= b.clientWidth)"
+    text = framed(tmp_path, html, 'width="1400" height="900"', boxes)
+    fits = re.search(r'<pre id="out">([^<]*)</pre>', text).group(1)
+    assert set(fits.split(",")) == {"true"}

@@ -23,6 +23,8 @@ NB, MINUS, TIMES = wording.SPACE, wording.MINUS, "\N{MULTIPLICATION SIGN}"
         ("cost.macs", "count", 40_800_000, f"40.8{NB}M"),
         ("cost.latency_p95", "seconds", 0.00831, f"8.31{NB}ms"),
         ("cost.latency_ratio", "ratio", 0.476, f"0.48{NB}{TIMES}"),
+        ("calibration.temperature", "ratio", 1.7838, "1.78"),
+        ("fidelity.agreement", "fraction", 0.9995, f"99.95{NB}%"),
         ("cost.nonzero", "count", 0, "0"),
     ],
 )
@@ -53,14 +55,35 @@ def test_intervals_use_the_unit_of_their_value():
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (2.0, f"4.00{NB}{TIMES} smaller"),
-        (16.0, f"2.00{NB}{TIMES} larger"),
+        (2.0, f"4.00{NB}{TIMES}{NB}smaller"),
+        (16.0, f"2.00{NB}{TIMES}{NB}larger"),
         (8.0, "unchanged"),
-        (8.01, "about equal"),
+        (8.01, f"about{NB}equal"),
     ],
 )
 def test_times(value, text):
-    assert wording.times(value, 8.0, smaller="smaller", larger="larger") == text
+    assert wording.times(value, 8.0) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (0.5, f"2.00{NB}{TIMES}{NB}faster"),
+        (1.5, f"1.50{NB}{TIMES}{NB}slower"),
+        (1.06, f"1.06{NB}{TIMES}{NB}slower"),
+        (1.01, f"about{NB}the{NB}same (1.01{NB}{TIMES})"),
+        (0.96, f"about{NB}the{NB}same (0.96{NB}{TIMES})"),
+    ],
+)
+def test_latencies_within_the_noise_are_no_finding(ratio, text):
+    assert wording.pace(ratio) == text
+
+
+def test_changes_against_a_control_are_printed_like_changes():
+    row = {"metric": "change_from_control.accuracy.top1", "unit": "fraction"}
+    assert wording.span({**row, "low": -0.01, "high": 0.02}) == f"{MINUS}1.00 to +2.00"
+    assert wording.difference(row["metric"], "fraction", 0.01) == f"+1.00{NB}pp"
+    assert wording.bare(row["metric"]) == wording.bare("change.accuracy.top1") == "accuracy.top1"
 
 
 def test_names_fall_back_to_what_the_study_calls_them():

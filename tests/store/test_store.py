@@ -135,6 +135,20 @@ def test_a_candidate_is_complete_or_absent(store: Store) -> None:
     assert (store.candidate("aa") / "weights").read_text() == "all"
 
 
+def test_what_killed_writers_left_is_swept_after_a_day(store: Store) -> None:
+    old, young = store.path / "cells" / ".tmp-1-old", store.path / "cells" / ".tmp-2-young"
+    folder = store.path / "candidates" / ".tmp-3-old"
+    folder.mkdir()
+    old.write_text("half")
+    young.write_text("half")
+    for path in (old, folder):
+        os.utime(path, (0, 0))
+    Store.create(store.path)
+    assert not old.exists()
+    assert not folder.exists()
+    assert young.exists()
+
+
 @pytest.mark.parametrize(
     ("code", "advice"),
     [

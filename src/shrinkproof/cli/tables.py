@@ -14,7 +14,7 @@ from rich.table import Table
 from shrinkproof.selectors import Selector
 
 if TYPE_CHECKING:
-    from shrinkproof.records import Json
+    from shrinkproof.records import Candidate, Json
     from shrinkproof.results import Results
     from shrinkproof.study.plan import Plan
     from shrinkproof.table import Number
@@ -75,7 +75,7 @@ def print_results(results: Results) -> None:
         "", "candidate", "top-1\n%", "err. corr.\n%", "ECE\n%", "file\nkB", "zip\nkB", "time\nx",
         left=2,
     )  # fmt: skip
-    rows = {c.label: _numbers(results, c.label) for c in results.candidates}
+    rows = {c.label: _numbers(results, c) for c in results.candidates}
     several = len({c.model for c in results.candidates}) > 1
     chosen = results.decision.chosen if results.decision else None
     model = ""
@@ -95,13 +95,14 @@ def print_results(results: Results) -> None:
     console.print(f"\n{_legend(results, signs)}", markup=False)
     for caveat in results.caveats:
         console.print(f"caveat: {caveat}", markup=False)
-    for failure in results.failures:
-        console.print(f"failed: {failure['label']}: {failure['message']}", markup=False)
+    _print_failures(console, results)
 
 
-def _numbers(results: Results, label: str) -> tuple[str, ...]:
+def _numbers(results: Results, candidate: Candidate) -> tuple[str, ...]:
     """Return a candidate's cells of the table of results."""
-    find, split = results.numbers.find, results.printing
+    if any(failure["key"] == candidate.key for failure in results.failures):
+        return ("failed",) * 6
+    find, split, label = results.numbers.find, results.printing, candidate.label
     return (
         _percent(find(label, split, Selector("accuracy.top1", "clean"))),
         _percent(find(label, split, Selector("robustness.mean_error"))),
@@ -110,6 +111,13 @@ def _numbers(results: Results, label: str) -> tuple[str, ...]:
         _kilobytes(find(label, "", Selector("cost.bytes_zip"))),
         _plain(find(label, "", Selector("cost.latency_ratio")), ".2f"),
     )
+
+
+def _print_failures(console: Console, results: Results) -> None:
+    """Print what failed; a path or a command in a message stays in one piece."""
+    for failure in results.failures:
+        text = f"failed: {failure['label']}: {failure['message']}"
+        console.print(text, markup=False, soft_wrap=True)
 
 
 def _legend(results: Results, signs: str) -> str:
@@ -142,8 +150,7 @@ def print_status(results: Results) -> None:
         f"failed {progress['failed']}   missing {progress['missing']}",
         markup=False,
     )
-    for failure in results.failures:
-        console.print(f"failed: {failure['label']}: {failure['message']}", markup=False)
+    _print_failures(console, results)
     for label, count in results.missing.items():
         console.print(f"missing: {label}: {count} cell(s)", markup=False)
     if results.missing:

@@ -345,8 +345,9 @@ def _verdict(
         return ["No option is left, so nothing is chosen. Relax a rule or add recipes."]
     goals = ", ".join(str(objective) for objective in objectives)
     sentences = [
-        f"{len(front)} of {_count(len(left), 'option')} are on the front ({goals}): for each of "
-        "the others, some option is at least as good in every objective and better in one.",
+        f"{len(front)} of {_count(len(left), 'option')} {'is' if len(front) == 1 else 'are'} on "
+        f"the front ({goals}): for each of the others, some option is at least as good in every "
+        "objective and better in one.",
         ranked.sentence,
     ]
     if ranked.members[0].role == "baseline":

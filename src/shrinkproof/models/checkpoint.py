@@ -41,7 +41,9 @@ def locate(path: str, roots: Mapping[str, Path]) -> Path:
 
 @component
 class Checkpoint:
-    """Weights from a .safetensors, .pt or .pth file, in the architecture that ``arch`` names.
+    """Weights from a file, in the architecture that ``arch`` names.
+
+    The file is .safetensors, or a state dict in .pt or .pth.
 
     Nothing in the file is executed: safetensors holds only tensors, and pickled files are read
     with ``weights_only``. A file that needs more is refused.

@@ -22,7 +22,7 @@ NONE: Final = "none"
 
 @component
 class Torchvision:
-    """A classification network of torchvision, with its published weights or with none.
+    """A classification network of torchvision, with or without its published weights.
 
     ``torchvision:resnet50/IMAGENET1K_V2`` names the weights; without a name it is the weights
     that the installed torchvision calls the default. Mean, standard deviation and input size are

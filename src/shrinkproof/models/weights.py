@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -89,7 +90,9 @@ def fill(
 
 def _unpickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle dialects; what matters is raised
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         foreign = _FOREIGN.search(str(error))
         if foreign is None:
@@ -110,7 +113,9 @@ def _unpickle(path: Path) -> Any:
 
 
 def _refuse_corrupt(path: Path, error: Exception) -> NoReturn:
-    detail = str(error).strip().splitlines()
+    # torch's text begins with the advice to load without protection, which nobody should follow.
+    text = str(error).partition("WeightsUnpickler error:")[2] or str(error)
+    detail = text.strip().splitlines()
     raise ModelError(
         f"checkpoint {path}: the file must be readable, but it is corrupt, truncated or no "
         f"checkpoint at all ({type(error).__name__}{': ' + detail[0] if detail else ''}); copy or "

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from shrinkproof.report import wording
-from shrinkproof.report.rows import Cell, label_of
+from shrinkproof.report.control import compression_alone
+from shrinkproof.report.rows import Cell
 from shrinkproof.report.view import Column, View
-
-AGREEMENT: Final = "fidelity.agreement"
-AGREEMENT_LIMIT: Final = 0.99
-"""Below this share of equal answers, file and simulation are two different models."""
 
 READINGS: Final = {
     "better": "better",
@@ -52,13 +48,13 @@ class Answer:
 
 
 def answer(view: View, caveats: Sequence[str]) -> Answer:
-    """Return the first section; ``caveats`` come from the study and stand first."""
+    """Return the first section; ``caveats`` come from the results and stand first."""
     decision = view.decision
     facts = _facts(view, view.chosen) if view.chosen else ()
     return Answer(
         headline=_headline(view),
         chosen=view.short.get(view.chosen or "", view.chosen or ""),
-        words=_words(facts),
+        words=_words(view, facts),
         facts=facts,
         why=decision.why if decision else (),
         alternatives=tuple(
@@ -66,7 +62,7 @@ def answer(view: View, caveats: Sequence[str]) -> Answer:
             for other in (decision.alternatives if decision else ())
         ),
         set_aside=_set_aside(view),
-        caveats=tuple(dict.fromkeys([*caveats, *_own_caveats(view)])),
+        caveats=tuple(dict.fromkeys([*caveats, *_valueless(view), *_simulated(view)])),
     )
 
 
@@ -90,10 +86,10 @@ def _set_aside(view: View) -> tuple[tuple[str, str], ...]:
 
 
 def _facts(view: View, label: str) -> tuple[Fact, ...]:
-    facts = [_fact(view, label, column) for column in view.columns()]
-    costs: list[str] = [m for m in ("cost.bytes", "cost.bytes_zip") if m in view.rows.metrics()]
-    costs += [m for m in ("cost.latency_median", "cost.latency_p95") if view.rows.places(m)][:1]
-    return (*facts, *(_cost_fact(view, label, metric) for metric in costs))
+    return (
+        *(_fact(view, label, column) for column in view.known(view.headline())),
+        *(_cost_fact(view, label, column) for column in view.known(view.costs())),
+    )
 
 
 def _fact(view: View, label: str, column: Column) -> Fact:
@@ -111,21 +107,20 @@ def _fact(view: View, label: str, column: Column) -> Fact:
     )
 
 
-def _cost_fact(view: View, label: str, metric: str) -> Fact:
-    column = Column(metric, ("", 0))
+def _cost_fact(view: View, label: str, column: Column) -> Fact:
     base = view.baseline(label)
     return Fact(
         name=column.title,
         chosen=view.value(label, column),
         baseline=view.value(base, column) if base else Cell("no baseline", state="absent"),
-        change=view.factor(label, metric),
+        change=view.factor(label, column.metric),
         interval="",
         reading="",
         verdict="",
     )
 
 
-def _words(facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
+def _words(view: View, facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
     """Return the facts in words, by what they mean: gains in cost first, then the judged ones."""
     groups: dict[str, list[str]] = {
         "Cost": [],
@@ -144,64 +139,27 @@ def _words(facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
     for fact in facts:
         if fact.change:
             groups[titles[fact.verdict]].append(_phrase(fact))
-    return tuple((title, "; ".join(texts)) for title, texts in groups.items() if texts)
+    words = [(title, "; ".join(texts)) for title, texts in groups.items() if texts]
+    alone = compression_alone(view, view.chosen) if view.chosen else ""
+    return (*words, *([("Compression alone", alone)] if alone else []))
 
 
 def _phrase(fact: Fact) -> str:
-    name = fact.name if fact.name[:2].isupper() else fact.name[0].lower() + fact.name[1:]
-    if not fact.verdict:
-        return f"{name} {fact.change} ({fact.chosen.text} instead of {fact.baseline.text})"
-    interval = f" (95{wording.SPACE}% interval {fact.interval})" if fact.interval else ""
-    return f"{name} {fact.change}{interval}"
+    name = wording.phrase(fact.name)
+    if fact.verdict:
+        return f"{name} {wording.measured(fact.change, fact.interval)}"
+    if fact.chosen.text == fact.baseline.text or fact.change.endswith(")"):
+        return f"{name} {fact.change}"
+    return f"{name} {fact.change} ({fact.chosen.text} instead of {fact.baseline.text})"
 
 
-def _own_caveats(view: View) -> list[str]:
-    return [
-        *_contaminated(view),
-        *_missing(view),
-        *_disagreements(view),
-        *_simulated(view),
-        *_unproven(view),
-    ]
-
-
-def _contaminated(view: View) -> list[str]:
-    groups: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in view.rows.unusual:
-        if row["status"] == "contaminated":
-            groups[row["split"], row["reason"]][label_of(row)] += 1
-    return [
-        f"Contaminated: {_count(sum(counts.values()), 'number')} of "
-        f"{_count(len(counts), 'candidate')}"
-        + (f" on the {split} split" if split else "")
-        + f" ({reason or 'no reason was recorded'}). Marked \N{DOUBLE DAGGER}."
-        for (split, reason), counts in groups.items()
-    ]
-
-
-def _missing(view: View) -> list[str]:
+def _valueless(view: View) -> list[str]:
     counts = {
         state: sum(row["status"] == state for row in view.rows.unusual)
         for state in ("undefined", "failed")
     }
     parts = [f"{count} {state}" for state, count in counts.items() if count]
     return [f"Numbers without a value: {' and '.join(parts)}; reasons in section 7."] * bool(parts)
-
-
-def _disagreements(view: View) -> list[str]:
-    sentences = []
-    for label in view.labels:
-        rows = [r for r in view.rows.every(label, AGREEMENT) if r["value"] is not None]
-        worst = min(rows, key=lambda row: row["value"], default=None)
-        if worst is not None and worst["value"] < AGREEMENT_LIMIT:
-            where = wording.place_name(worst["condition"], worst["severity"])
-            sentences.append(
-                f"{view.short[label]}: the exported file and its simulation give the same answer "
-                f"for only {wording.amount(AGREEMENT, 'fraction', worst['value'])} of the images"
-                + (f" ({where})" if where else "")
-                + f", below 99{wording.SPACE}%. Numbers of one do not hold for the other."
-            )
-    return sentences
 
 
 def _simulated(view: View) -> list[str]:
@@ -216,23 +174,3 @@ def _simulated(view: View) -> list[str]:
         f"Simulated arithmetic, not the deployed file: {', '.join(names)}. The accuracy of the "
         "real file may differ."
     ]
-
-
-def _unproven(view: View) -> list[str]:
-    sentences = []
-    roles = {candidate.role for candidate in view.candidates}
-    if "recipe" in roles and "control" not in roles:
-        sentences.append(
-            "No controls were run, so a change cannot be credited to compression itself: "
-            "training alone may have caused it."
-        )
-    if view.decision is not None and not view.rows.has_split("select"):
-        sentences.append(
-            "The table has no rows of the select split: selected and measured on the same images, "
-            "or the choice cannot be checked from this page."
-        )
-    return sentences
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -68,7 +68,7 @@ def _tradeoff(view: View, x: Column, y: Column, name: str) -> Tradeoff | None:
     for label in view.labels:
         rows = [view.rows.find(label, column.metric, column.place) for column in (x, y)]
         gaps = [
-            f"{column.name} {cell_of(row).text}"
+            f"{wording.phrase(column.name)} {cell_of(row).text}"
             for column, row in zip((x, y), rows, strict=True)
             if row is None or row["value"] is None
         ]
@@ -91,7 +91,7 @@ def _tradeoff(view: View, x: Column, y: Column, name: str) -> Tradeoff | None:
         for kind, (w, h) in sizes.items()
     }
     return Tradeoff(
-        title=f"{y.name} against {x.title[0].lower()}{x.title[1:]}",
+        title=f"{y.name} against {wording.phrase(x.title)}",
         wide=drawn["wide"],
         narrow=drawn["narrow"],
         missing=tuple(missing),

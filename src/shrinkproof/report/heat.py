@@ -149,7 +149,7 @@ def _map(
 def _error_tile(view: View, label: str, place: Place, error: float | None, top: float) -> Tile:
     if error is None:
         cell = cell_of(view.rows.find(label, view.rows.quality, place))
-        return Tile("none", "gap", cell.text)
+        return Tile("none", "gap", cell.note or cell.text)
     step = round(error / top * _STEPS) if top > 0 else 0
     return Tile(wording.number(error * 100, 1), f"e{step}")
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import jinja2
 from markupsafe import Markup
 
-from shrinkproof.report import charts, figures, heat, tables
+from shrinkproof.report import charts, cost, figures, heat, tables
 from shrinkproof.report.answer import answer
+from shrinkproof.report.control import controls
 from shrinkproof.report.rows import Rows
+from shrinkproof.report.scaling import scaling
 from shrinkproof.report.view import View
 
 if TYPE_CHECKING:
@@ -41,9 +43,9 @@ class Page:
         study: name of the study.
         generated: when, as the reader should see it.
         version: version of shrinkproof.
-        records: tidy rows, columns as in ``shrinkproof.records.COLUMNS``. Printed numbers come
-            from the split ``report`` and, for costs, from rows without a split. A row with metric
-            ``change.<metric>`` is the change of that metric against the baseline.
+        records: tidy rows, columns as in ``shrinkproof.records.COLUMNS``. A row with
+            metric ``change.<metric>`` is the change of that metric against the baseline, one with
+            ``change_from_control.<metric>`` that against the candidate's control.
         candidates: every candidate of the study, controls included.
         decision: the choice, or None where none was asked for.
         decision_objectives: spelled selectors; the first is the vertical axis of the trade-off.
@@ -54,6 +56,9 @@ class Page:
         provenance: title -> text; ``study file``, ``commands``, ``versions`` and ``data`` come
             first, titles that start with ``environment`` stand beside the costs.
         quality: the metric of the heat maps.
+        printing: split whose numbers are printed; costs come from rows without a split.
+        deciding: split on which the decision was computed.
+        form: form in which the study measures, ``artifact`` or ``twin``.
     """
 
     study: str
@@ -71,6 +76,9 @@ class Page:
     caveats: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     quality: str = "accuracy.top1"
+    printing: str = "report"
+    deciding: str = "select"
+    form: str = "artifact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +109,11 @@ def render(page: Page) -> str:
         UsageError: the records lack a column.
         ValueError: an objective is not a selector.
     """
-    rows = Rows(page.records, quality=page.quality)
+    rows = Rows(page.records, quality=page.quality, printing=page.printing, form=page.form)
     view = View(rows, page.candidates, page.decision, page.decision_objectives)
     shown, is_cut = view.shown(FIGURE_LIMIT)
-    columns = tables.candidate_columns(view)
-    further_columns, further_lines = tables.further(view)
-    cost_columns, cost_lines = tables.costs(view)
+    wanted = tables.candidate_columns(view)
+    columns, gaps = view.known(wanted), view.gaps(wanted)
     problems, more_problems = tables.problems(view)
     machines, texts = _texts(page.provenance)
     environment = jinja2.Environment(
@@ -124,14 +131,15 @@ def render(page: Page) -> str:
         tradeoffs=charts.tradeoffs(view),
         columns=columns,
         lines=tables.candidate_lines(view, columns, page.changes),
-        further_columns=further_columns,
-        further_lines=further_lines,
+        gaps=gaps,
+        controls=controls(view),
+        further=tables.further(view),
         robustness=heat.robustness(view, shown),
+        scaling=scaling(view),
         calibration=charts.calibration(view, shown, page.reliability),
         shown=len(shown),
         is_cut=is_cut,
-        cost_columns=cost_columns,
-        cost_lines=cost_lines,
+        costs=cost.costs(view),
         machines=machines,
         failure_columns=list(dict.fromkeys(key for failure in page.failures for key in failure)),
         problems=problems,

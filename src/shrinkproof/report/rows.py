@@ -1,7 +1,7 @@
 """The tidy table behind the page, by candidate, number and condition.
 
 Where a number exists as ``twin`` and as ``artifact``, a candidate is shown in one form throughout:
-the artifact if its quality was measured there, because that is the file that would be deployed.
+the form in which the study measures if its quality was measured there, the other one if not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from shrinkproof.errors import UsageError
 from shrinkproof.records import COLUMNS
 from shrinkproof.report import wording
-from shrinkproof.selectors import Selector
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 Row = wording.Row
 Place = tuple[str, int]
 """Condition and severity, as in the table."""
-
-REPORTED = ("report", "")
-"""Printed numbers come from the report split; costs read no images and have no split."""
 
 
 def label_of(row: Row) -> str:
@@ -37,9 +33,10 @@ class Cell:
     """One number as the page prints it.
 
     Attributes:
-        text: value with unit, or ``not measured``, or ``undefined: reason``.
+        text: value with unit, or ``not measured``, ``undefined`` or ``failed``.
         interval: ``92.9 to 94.1``; empty where none is stated.
-        note: what the reader must know about this number; empty for nothing.
+        note: what the reader must know about this number, or why it has no value; empty for
+            nothing.
         state: ``ok``, ``contaminated``, ``undefined``, ``failed`` or ``absent``.
         verdict: ``better``, ``worse``, ``same`` or ``open`` for changes; empty otherwise.
         value: the number itself, in the table's unit, or None.
@@ -62,9 +59,8 @@ def cell_of(row: Row | None) -> Cell:
         return ABSENT
     value = row["value"]
     if value is None:
-        reason = row["reason"] or "no reason was recorded"
-        return Cell(f"{row['status']}: {reason}", state=row["status"])
-    is_change = row["metric"].startswith(wording.CHANGE)
+        return Cell(row["status"], note=reason_of(row), state=row["status"])
+    is_change = wording.is_change(row["metric"])
     show = wording.difference if is_change else wording.amount
     return Cell(
         show(row["metric"], row["unit"], value),
@@ -74,6 +70,11 @@ def cell_of(row: Row | None) -> Cell:
         verdict=verdict_of(row) if is_change else "",
         value=value,
     )
+
+
+def reason_of(row: Row) -> str:
+    """Return why a row has no value, or must not be trusted."""
+    return row["reason"] or "no reason was recorded"
 
 
 def verdict_of(row: Row) -> str:
@@ -97,12 +98,21 @@ class Rows:
     Args:
         table: tidy table with the columns of ``shrinkproof.records.COLUMNS``.
         quality: the metric that decides in which form a candidate is shown.
+        printing: split whose numbers are printed.
+        form: form in which the study measures; the other one only serves the agreement.
 
     Raises:
         UsageError: a column is missing.
     """
 
-    def __init__(self, table: pl.DataFrame, *, quality: str) -> None:
+    def __init__(
+        self,
+        table: pl.DataFrame,
+        *,
+        quality: str,
+        printing: str = "report",
+        form: str = "artifact",
+    ) -> None:
         missing = [column for column in COLUMNS if column not in table.columns]
         if missing:
             raise UsageError(
@@ -110,19 +120,19 @@ class Rows:
                 f"{', '.join(missing)} missing; pass the tidy table unchanged"
             )
         self.quality = quality
+        self.printing = printing
+        self.printed = (printing, "")  # costs read no images and have no split
         self._index: dict[tuple[str, str, str, Place], list[Row]] = defaultdict(list)
         self._places: dict[str, dict[Place, None]] = defaultdict(dict)
         self._every: dict[tuple[str, str], list[Row]] = defaultdict(list)
         self._units: dict[str, tuple[str, str]] = {}
-        self._splits: set[str] = set()
         self.unusual: list[Row] = []
         self.environments: dict[str, dict[str, None]] = defaultdict(dict)
         for row in table.select(COLUMNS).iter_rows(named=True):
             self._add(row)
-        self.form = {label: self._form(label) for label in {key[0] for key in self._index}}
+        self.form = {label: self._form(label, form) for label in {key[0] for key in self._index}}
 
     def _add(self, row: dict[str, Any]) -> None:
-        self._splits.add(row["split"])
         if row["status"] != "ok":
             self.unusual.append(row)
         if row["slice"]:
@@ -131,41 +141,33 @@ class Rows:
         self._index[label, row["split"], row["metric"], place].append(row)
         self._every[label, row["metric"]].append(row)
         self._units.setdefault(row["metric"], (row["unit"], row["better"]))
-        if row["split"] in REPORTED:
+        if row["split"] in self.printed:
             self._places[row["metric"]][place] = None
         if row["metric"].startswith("cost.latency") and row["environment"]:
             self.environments[label][row["environment"]] = None
 
-    def _form(self, label: str) -> str:
-        rows = self._index.get((label, "report", self.quality, ("clean", 0)), [])
+    def _form(self, label: str, wanted: str) -> str:
+        rows = self._index.get((label, self.printing, self.quality, ("clean", 0)), [])
         forms = [row["form"] for row in rows if row["value"] is not None]
-        return "artifact" if "artifact" in forms else "twin" if "twin" in forms else ""
+        return wanted if wanted in forms else forms[0] if forms else ""
 
     def find(
         self,
         label: str,
         metric: str,
         place: Place = ("", 0),
-        splits: Sequence[str] = REPORTED,
+        splits: Sequence[str] = (),
     ) -> Row | None:
-        """Return the row of a number in the candidate's form, or None if it was not measured."""
-        for split in splits:
+        """Return the row of a number in the candidate's form, or None if it was not measured.
+
+        Without ``splits``, it is one of the printed numbers.
+        """
+        for split in splits or self.printed:
             rows = self._index.get((label, split, metric, place))
             if rows:
                 wanted = self.form.get(label, "")
                 return min(rows, key=lambda row: (row["form"] != wanted, row["form"]))
         return None
-
-    def select(
-        self, label: str, selector: Selector, splits: Sequence[str] = REPORTED
-    ) -> Row | None:
-        """Return the row that a selector means; a metric written alone may be pooled."""
-        if selector.condition:
-            place = (selector.condition, selector.severity)
-            return self.find(label, selector.metric, place, splits)
-        return self.find(label, selector.metric, ("", 0), splits) or self.find(
-            label, selector.metric, ("corrupted", 0), splits
-        )
 
     def every(self, label: str, metric: str) -> Iterator[Row]:
         """Yield all rows of a metric, in every form, split and condition."""
@@ -174,10 +176,6 @@ class Rows:
     def places(self, metric: str) -> tuple[Place, ...]:
         """Return where a metric was reported, in the order of the table."""
         return tuple(self._places.get(metric, ()))
-
-    def has_split(self, split: str) -> bool:
-        """Return whether any row was measured on a split."""
-        return split in self._splits
 
     def metrics(self) -> tuple[str, ...]:
         """Return all metrics of the table, in its order."""

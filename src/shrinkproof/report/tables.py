@@ -1,30 +1,25 @@
-"""The tables of the page: candidates, further metrics, cost, and what has no value."""
+"""The tables of the page: candidates, further metrics, and what has no value."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from shrinkproof.report import wording
-from shrinkproof.report.rows import REPORTED, Cell, label_of
+from shrinkproof.report.rows import Cell, Row, label_of, reason_of
+from shrinkproof.report.scaling import SCALING
 from shrinkproof.report.view import CLEAN, CORRUPTED, Column, View
 
 if TYPE_CHECKING:
     from shrinkproof.records import Candidate, Change
 
-COSTS: Final = (
-    "cost.bytes",
-    "cost.bytes_zip",
-    "cost.parameters",
-    "cost.nonzero",
-    "cost.macs",
-    "cost.latency_median",
-    "cost.latency_p95",
-    "cost.latency_ratio",
-)
 _PROBLEM_LIMIT: Final = 200
+_OF_TRAINING: Final = ("accuracy", "loss", "images")
+"""What fine-tuning reports about its own images; on this page it must not look like a result."""
+
+_Key = TypeVar("_Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +48,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Numbers of one candidate that lack a value, or must not be trusted, for one reason."""
+    """Numbers of some candidates that lack a value, or must not be trusted, for one reason."""
 
     candidate: str
     metric: str
@@ -64,9 +59,7 @@ class Problem:
 
 def candidate_columns(view: View) -> tuple[Column, ...]:
     """Return the columns of the candidate table: headline numbers, then size and latency."""
-    latency = [m for m in ("cost.latency_median", "cost.latency_p95") if view.rows.places(m)][:1]
-    costs = [Column(m, ("", 0)) for m in ("cost.bytes", "cost.bytes_zip", *latency)]
-    return (*view.columns(), *costs)
+    return (*view.headline(), *view.costs())
 
 
 def candidate_lines(
@@ -80,15 +73,15 @@ def _line(
     view: View, candidate: Candidate, columns: Sequence[Column], changes: Sequence[Change]
 ) -> Line:
     label = candidate.label
-    control = view.by_key.get(candidate.control)
+    control = view.control(label)
     return Line(
         name=view.short[label],
         label=label,
         role=candidate.role,
         tags=_tags(view, candidate),
         origin=_origin(view, label),
-        control="" if control is None else view.short[control.label],
-        changes=tuple(text for change in changes for text in _steps(change)),
+        control=view.short[control] if control else "",
+        changes=tuple(_step(change) for change in changes),
         cells=tuple(_measured(view, label, column) for column in columns),
         is_chosen=label == view.chosen,
     )
@@ -113,102 +106,122 @@ def _tags(view: View, candidate: Candidate) -> tuple[str, ...]:
 
 
 def _origin(view: View, label: str) -> str:
-    row = view.rows.find(label, view.rows.quality, CLEAN, REPORTED)
+    row = view.rows.find(label, view.rows.quality, CLEAN)
     if row is None:
         return ""
     return ", ".join(part for part in (row["form"], row["basis"]) if part)
 
 
-def _steps(change: Change) -> list[str]:
-    """Return requested and achieved reduction of one step, ``prune: ratio 50 % -> 51.3 %``."""
-    names = dict.fromkeys([*change.requested, *change.achieved])
-    texts = []
-    for name in names:
-        asked, got = change.requested.get(name), change.achieved.get(name)
-        if isinstance(asked, Mapping | list) or isinstance(got, Mapping | list):
-            continue
-        want = "" if asked is None else f"{_setting(asked)} "
-        reached = "not stated" if got is None else _setting(got)
-        texts.append(f"{change.step} {name}: {want}\N{RIGHTWARDS ARROW} {reached}")
-    return texts or [f"{change.step}: no reduction requested"]
+def _step(change: Change) -> str:
+    """Return what was requested and achieved: ``prune: ratio 0.5 -> 0.513 (sparsity 0.509)``."""
+    asked = [
+        f"{_word(name)} {_setting(value)} \N{RIGHTWARDS ARROW} "
+        + (_setting(change.achieved[name]) if name in change.achieved else "not stated")
+        for name, value in change.requested.items()
+    ]
+    if not asked:
+        asked = ["no reduction requested"]
+    kind = "training " if change.step == "finetune" else ""
+    further = [
+        f"{kind if name in _OF_TRAINING else ''}{_word(name)} {_setting(value)}"
+        for name, value in change.achieved.items()
+        if name not in change.requested
+    ]
+    return f"{change.step}: {', '.join(asked)}" + (f" ({', '.join(further)})" if further else "")
+
+
+def _word(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _setting(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping | list | tuple):
+        return f"({len(value)} values)"
     return str(value)
 
 
-def further(view: View) -> tuple[list[Column], list[tuple[str, list[Cell]]]]:
-    """Return the metrics that the candidate table leaves out, clean, pooled and without place."""
-    known = {(column.metric, column.place) for column in view.columns()}
-    columns = [
+@dataclass(frozen=True, slots=True)
+class Further:
+    """The metrics that no other table shows, and which of them have no value at all."""
+
+    columns: tuple[Column, ...]
+    lines: tuple[tuple[str, tuple[Cell, ...]], ...]
+    gaps: tuple[str, ...]
+
+
+def further(view: View) -> Further:
+    """Return the metrics that no other table shows, clean, pooled and without place."""
+    elsewhere = {*view.headline(), *(Column(metric, CLEAN) for metric in SCALING)}
+    wanted = [
         Column(metric, place)
         for metric in view.rows.metrics()
-        if not metric.startswith((wording.CHANGE, "cost."))
+        if not wording.is_change(metric) and not metric.startswith(("cost.", "fidelity."))
         for place in view.rows.places(metric)
-        if place in (CLEAN, CORRUPTED, ("", 0)) and (metric, place) not in known
+        if place in (CLEAN, CORRUPTED, ("", 0)) and Column(metric, place) not in elsewhere
     ]
-    lines = [
-        (view.short[label], [view.value(label, column) for column in columns])
+    columns = view.known(wanted)
+    lines = tuple(
+        (view.short[label], tuple(view.value(label, column) for column in columns))
         for label in view.labels
-    ]
-    return columns, lines
-
-
-@dataclass(frozen=True, slots=True)
-class CostLine:
-    """One candidate in the cost table."""
-
-    name: str
-    cells: tuple[Cell, ...]
-    machine: str
-    runs: str
-
-
-def costs(view: View) -> tuple[list[Column], list[CostLine]]:
-    """Return the cost table; only costs that some candidate has."""
-    columns = [Column(metric, ("", 0)) for metric in COSTS if view.rows.places(metric)]
-    lines = []
-    for label in view.labels:
-        timed = view.rows.find(label, "cost.latency_median") or view.rows.find(
-            label, "cost.latency_p95"
-        )
-        lines.append(
-            CostLine(
-                name=view.short[label],
-                cells=tuple(view.value(label, column) for column in columns),
-                machine=", ".join(view.rows.environments.get(label, ())),
-                runs=str(timed["count"]) if timed is not None and timed["count"] else "",
-            )
-        )
-    return columns, lines
+    )
+    return Further(columns, lines, tuple(view.gaps(wanted)))
 
 
 def problems(view: View) -> tuple[list[Problem], int]:
-    """Return what is undefined, failed or contaminated, and how many groups were cut."""
-    groups: dict[tuple[str, str, str, str], dict[str, None]] = defaultdict(dict)
-    for row in view.rows.unusual:
-        key = (label_of(row), row["metric"], row["status"], row["reason"])
-        where = wording.place_name(row["condition"], row["severity"])
-        extra = [row["split"] and f"{row['split']} split", row["slice"], row["form"]]
-        groups[key][", ".join(part for part in (where, *extra) if part)] = None
-    found = [
+    """Return what is undefined, failed or contaminated, and how many groups were cut.
+
+    Candidates that share a number, its places and the reason share a line.
+    """
+    found = _gather(
+        ((row["metric"], row["status"], reason_of(row), label_of(row)), _where(view, row))
+        for row in view.rows.unusual
+    )
+    lines = _gather(
+        ((metric, status, reason, _places(list(places))), label)
+        for (metric, status, reason, label), places in found.items()
+    )
+    shown = [
         Problem(
-            candidate=view.short.get(label, label),
+            candidate=_names(view, list(labels)),
             metric=_metric(metric),
-            where=_places(list(places)),
+            where=where,
             status=status,
-            reason=reason or "no reason was recorded",
+            reason=reason,
         )
-        for (label, metric, status, reason), places in groups.items()
+        for (metric, status, reason, where), labels in lines.items()
     ]
-    return found[:_PROBLEM_LIMIT], max(0, len(found) - _PROBLEM_LIMIT)
+    return shown[:_PROBLEM_LIMIT], max(0, len(shown) - _PROBLEM_LIMIT)
+
+
+def _gather(pairs: Iterable[tuple[_Key, str]]) -> dict[_Key, dict[str, None]]:
+    """Return the values of each key, each once and in order."""
+    groups: dict[_Key, dict[str, None]] = defaultdict(dict)
+    for key, value in pairs:
+        groups[key][value] = None
+    return groups
+
+
+def _names(view: View, labels: Sequence[str]) -> str:
+    if len(labels) > 1 and set(labels) == set(view.labels):
+        return "all candidates"
+    return ", ".join(view.short.get(label, label) for label in labels)
+
+
+def _where(view: View, row: Row) -> str:
+    """Return where a number belongs; the form only where it is not the one that is shown."""
+    place = wording.place_name(row["condition"], row["severity"])
+    form = "" if row["form"] == view.rows.form.get(label_of(row)) else row["form"]
+    extra = [row["split"] and f"{row['split']} split", row["slice"], form]
+    return ", ".join(part for part in (place, *extra) if part)
 
 
 def _metric(metric: str) -> str:
-    name = wording.metric_name(metric.removeprefix(wording.CHANGE))
-    return f"Change of {name}" if metric.startswith(wording.CHANGE) else name
+    name = wording.metric_name(wording.bare(metric))
+    return f"Change of {name}" if wording.is_change(metric) else name
 
 
 def _places(places: Sequence[str]) -> str:

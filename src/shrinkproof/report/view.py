@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from shrinkproof.report import wording
-from shrinkproof.report.rows import REPORTED, Cell, Place, Rows, cell_of, short_names, verdict_of
+from shrinkproof.report.rows import Cell, Place, Rows, cell_of, short_names, verdict_of
 from shrinkproof.selectors import Selector
+from shrinkproof.summary import CHANGE
 
 if TYPE_CHECKING:
     from shrinkproof.decision.choice import Decision
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 CALCULATED: Final = "*"
 """Marks numbers that this page made itself, by subtraction or division."""
 
+MEDIAN: Final = "cost.latency_median"
+RATIO: Final = "cost.latency_ratio"
 CORRUPTED: Final = ("corrupted", 0)
 CLEAN: Final = ("clean", 0)
 
@@ -80,7 +83,12 @@ class View:
         candidate = self.by_label.get(label)
         return None if candidate is None else self._baselines.get(candidate.model)
 
-    def columns(self) -> tuple[Column, ...]:
+    def control(self, label: str) -> str:
+        """Return the label of a candidate's dense control; empty where there is none."""
+        control = self.by_key.get(self.by_label[label].control)
+        return "" if control is None or control.role != "control" else control.label
+
+    def headline(self) -> tuple[Column, ...]:
         """Return the headline numbers: quality, robustness, calibration, then the objectives."""
         pooled = [
             Column(metric, place)
@@ -100,6 +108,36 @@ class View:
         columns = [Column(self.rows.quality, CLEAN), *pooled, *calibration, *chosen]
         return tuple(dict.fromkeys(columns))
 
+    def costs(self) -> tuple[Column, ...]:
+        """Return the headline costs: sizes and, where it was timed, one latency."""
+        latency = [m for m in (MEDIAN, "cost.latency_p95") if self.rows.places(m)][:1]
+        return tuple(Column(m, ("", 0)) for m in ("cost.bytes", "cost.bytes_zip", *latency))
+
+    def known(self, columns: Iterable[Column]) -> tuple[Column, ...]:
+        """Return the columns in which at least one candidate has a value."""
+        return tuple(
+            column
+            for column in columns
+            if any(self.value(label, column).value is not None for label in self.labels)
+        )
+
+    def gaps(self, columns: Iterable[Column]) -> list[str]:
+        """Return one sentence for each column without any value, and why."""
+        columns = list(columns)
+        kept = self.known(columns)
+        return [self._gap(column) for column in columns if column not in kept]
+
+    def _gap(self, column: Column) -> str:
+        cells = [self.value(label, column) for label in self.labels]
+        states = dict.fromkeys(cell.text for cell in cells)
+        notes = dict.fromkeys(cell.note for cell in cells if cell.note)
+        if list(states) == [wording.NOT_MEASURED]:
+            return f"{column.name}: {wording.NOT_MEASURED}."
+        sentence = f"{column.name}: {' or '.join(states)} for every candidate."
+        if len(notes) > 1:
+            return f"{sentence} The reasons stand in section 7."
+        return " ".join([sentence, *(f"{note.removesuffix('.')}." for note in notes)])
+
     def column(self, selector: Selector) -> Column:
         """Return the column that a selector of the study means."""
         if selector.condition:
@@ -110,7 +148,7 @@ class View:
 
     def value(self, label: str, column: Column) -> Cell:
         """Return a reported number as it is printed."""
-        return cell_of(self.rows.find(label, column.metric, column.place, REPORTED))
+        return cell_of(self.rows.find(label, column.metric, column.place))
 
     def change(self, label: str, column: Column) -> Cell | None:
         """Return the change against the baseline; None for the baseline or without numbers.
@@ -121,11 +159,11 @@ class View:
         base = self.baseline(label)
         if base is None or base == label:
             return None
-        row = self.rows.find(label, wording.CHANGE + column.metric, column.place, REPORTED)
+        row = self.rows.find(label, CHANGE + column.metric, column.place)
         if row is not None:
             return cell_of(row)
-        own = self.rows.find(label, column.metric, column.place, REPORTED)
-        other = self.rows.find(base, column.metric, column.place, REPORTED)
+        own = self.rows.find(label, column.metric, column.place)
+        other = self.rows.find(base, column.metric, column.place)
         if own is None or other is None or own["value"] is None or other["value"] is None:
             return None
         gap = own["value"] - other["value"]
@@ -134,20 +172,27 @@ class View:
 
     def judged(self, label: str, column: Column) -> str:
         """Return the verdict on a measured change; empty without one."""
-        row = self.rows.find(label, wording.CHANGE + column.metric, column.place, REPORTED)
+        row = self.rows.find(label, CHANGE + column.metric, column.place)
         return "" if row is None or row["value"] is None else verdict_of(row)
 
     def factor(self, label: str, metric: str) -> str:
-        """Return how many times a cost shrank against the baseline, marked as calculated."""
+        """Return how many times a cost shrank against the baseline.
+
+        Median latencies have a measured ratio, of two files timed in turns; what is divided here
+        is marked as calculated.
+        """
         base = self.baseline(label)
         if base is None or base == label:
             return ""
+        timed = self.rows.find(label, RATIO) if metric == MEDIAN else None
+        if timed is not None and timed["value"]:
+            return wording.pace(timed["value"])
         own, other = self.rows.find(label, metric), self.rows.find(base, metric)
         if own is None or other is None or not own["value"] or not other["value"]:
             return ""
-        pair = ("faster", "slower") if own["unit"] == "seconds" else ("smaller", "larger")
-        text = wording.times(own["value"], other["value"], smaller=pair[0], larger=pair[1])
-        return text + CALCULATED
+        if own["unit"] == "seconds":
+            return wording.pace(own["value"] / other["value"]) + CALCULATED
+        return wording.times(own["value"], other["value"]) + CALCULATED
 
     def shown(self, limit: int) -> tuple[list[str], bool]:
         """Return the candidates that get figures of their own, and whether some were left out.

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shrinkproof.summary import CHANGE, FROM_CONTROL
+
 Row = Mapping[str, Any]
 """One row of the tidy table, by column name."""
 
 SPACE: Final = "\N{NO-BREAK SPACE}"
 MINUS: Final = "\N{MINUS SIGN}"
 NOT_MEASURED: Final = "not measured"
-CHANGE: Final = "change."
+_NOISE: Final = 1.05
+"""Latencies closer than this factor are called about the same: the clock tells no more."""
 
 _NAMES: Final = {
     "accuracy.top1": "Top-1 accuracy",
@@ -25,7 +28,7 @@ _NAMES: Final = {
     "calibration.temperature": "Fitted temperature",
     "robustness.mean_error": "Mean corrupted error",
     "robustness.mce": "mCE",
-    "fidelity.agreement": "Agreement of file and simulation",
+    "fidelity.agreement": "Same class in file and PyTorch",
     "cost.parameters": "Parameters",
     "cost.nonzero": "Nonzero parameters",
     "cost.macs": "Multiply-accumulates",
@@ -37,6 +40,10 @@ _NAMES: Final = {
 }
 _PERCENT_RATIOS: Final = {"robustness.mce"}
 _NOT_PERCENT: Final = {"accuracy.brier"}
+_FINE: Final = ("calibration.", "fidelity.")
+"""Families printed with two decimals of percent: 99.95 % must not become 100.0 %."""
+_NOT_TIMES: Final = {"calibration.temperature"}
+"""A ratio of no two measurements: printed without the sign of multiplication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,21 @@ def metric_name(metric: str) -> str:
     return _NAMES.get(metric, metric)
 
 
+def bare(metric: str) -> str:
+    """Return the metric that a change is about; a metric that is no change stays as it is."""
+    return metric.removeprefix(CHANGE).removeprefix(FROM_CONTROL)
+
+
+def is_change(metric: str) -> bool:
+    """Return whether a metric is a difference to the baseline or to a control."""
+    return metric.startswith((CHANGE, FROM_CONTROL))
+
+
+def phrase(name: str) -> str:
+    """Return a name as it stands inside a sentence; abbreviations keep their capitals."""
+    return name if name[1:2].isupper() else name[:1].lower() + name[1:]
+
+
 def place_name(condition: str, severity: int) -> str:
     """Return the reader's name of a condition; empty for numbers without one."""
     words = {"": "", "clean": "clean images", "corrupted": "all corruptions"}
@@ -62,24 +84,24 @@ def place_name(condition: str, severity: int) -> str:
 
 def is_percent(metric: str, unit: str) -> bool:
     """Return whether a metric is printed in percent."""
-    metric = metric.removeprefix(CHANGE)
+    metric = bare(metric)
     return (unit == "fraction" and metric not in _NOT_PERCENT) or metric in _PERCENT_RATIOS
 
 
 def scale(metric: str, unit: str, largest: float) -> Scale:
     """Return how to print a metric whose largest number is ``largest``."""
-    metric = metric.removeprefix(CHANGE)
+    metric = bare(metric)
     if is_percent(metric, unit):
-        return Scale(100.0, f"{SPACE}%", 2 if metric.startswith("calibration.") else 1)
+        return Scale(100.0, f"{SPACE}%", 2 if metric.startswith(_FINE) else 1)
     if unit == "bytes":
         return _metric_prefix(largest, ((1e6, "MB"), (1e3, "kB"), (1.0, "B")))
     if unit == "count":
         return _metric_prefix(largest, ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
     if unit == "seconds":
         return Scale(1e3, f"{SPACE}ms", _decimals(largest * 1e3))
-    if unit == "ratio":
+    if unit == "ratio" and metric not in _NOT_TIMES:
         return Scale(1.0, f"{SPACE}\N{MULTIPLICATION SIGN}", 2)
-    return Scale(1.0, f"{SPACE}{unit}" if unit == "nat" else "", 3)
+    return Scale(1.0, f"{SPACE}{unit}" if unit == "nat" else "", 2 if unit == "ratio" else 3)
 
 
 def _metric_prefix(largest: float, steps: tuple[tuple[float, str], ...]) -> Scale:
@@ -125,23 +147,36 @@ def span(row: Row) -> str:
     if low is None or high is None:
         return ""
     metric, unit = row["metric"], row["unit"]
-    is_change = metric.startswith(CHANGE)
+    is_signed = is_change(metric)
     if is_percent(metric, unit):
-        factor, decimals = 100.0, 2 if is_change else scale(metric, unit, 1.0).decimals
+        factor, decimals = 100.0, 2 if is_signed else scale(metric, unit, 1.0).decimals
     else:
         how = scale(metric, unit, max(abs(low), abs(high)))
         factor, decimals = how.factor, how.decimals
     return (
-        f"{number(low * factor, decimals, signed=is_change)} to "
-        f"{number(high * factor, decimals, signed=is_change)}"
+        f"{number(low * factor, decimals, signed=is_signed)} to "
+        f"{number(high * factor, decimals, signed=is_signed)}"
     )
 
 
-def times(value: float, base: float, *, smaller: str, larger: str) -> str:
-    """Return how many times smaller or larger a positive value is than its base."""
+def measured(text: str, interval: str) -> str:
+    """Return a printed number with its interval in parentheses, where it has one."""
+    return f"{text} (95{SPACE}% interval {interval})" if interval else text
+
+
+def times(value: float, base: float) -> str:
+    """Return how many times smaller or larger an exact positive size is than its base."""
     if value == base:
         return "unchanged"
-    ratio, word = (base / value, smaller) if value < base else (value / base, larger)
+    ratio, word = (base / value, "smaller") if value < base else (value / base, "larger")
     if ratio < 1.005:
-        return "about equal"
-    return f"{ratio:.2f}{SPACE}\N{MULTIPLICATION SIGN} {word}"
+        return f"about{SPACE}equal"
+    return f"{ratio:.2f}{SPACE}\N{MULTIPLICATION SIGN}{SPACE}{word}"
+
+
+def pace(ratio: float) -> str:
+    """Return a ratio of latencies; differences below 5 % are not called faster or slower."""
+    if max(ratio, 1 / ratio) < _NOISE:
+        return f"about{SPACE}the{SPACE}same ({ratio:.2f}{SPACE}\N{MULTIPLICATION SIGN})"
+    factor, word = (1 / ratio, "faster") if ratio < 1 else (ratio, "slower")
+    return f"{factor:.2f}{SPACE}\N{MULTIPLICATION SIGN}{SPACE}{word}"

@@ -42,6 +42,9 @@ def make_page(results: Results) -> Page:
         ],
         caveats=results.caveats,
         provenance=dict(_provenance(results)),
+        printing=results.printing,
+        deciding=results.deciding,
+        form=results.form,
     )
 
 

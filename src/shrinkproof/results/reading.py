@@ -21,13 +21,13 @@ from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record,
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.store import Shard, Store
-from shrinkproof.summary import Derived, summarize
+from shrinkproof.summary import Derived, Settings, summarize
 from shrinkproof.table import Numbers, record_frame
 
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 2
+SUMMARY_VERSION: Final = 3
 """Raise it when derived numbers change: cached ones are then computed again."""
 
 AGREEMENT_FLOOR: Final = 0.99
@@ -122,11 +122,10 @@ class Results:
 
     @cached_property
     def failures(self) -> tuple[Json, ...]:
-        """What failed: key, label, type, message, traceback."""
-        wanted = self.by_key.keys() | {cell.key for cell in self.cells}
-        return tuple(
-            {"key": key, **value} for key, value in self.store.failures().items() if key in wanted
-        )
+        """What failed, in the order of the plan: key, label, type, message, traceback."""
+        stored = self.store.failures()
+        wanted = (*self.by_key, *(cell.key for cell in self.cells))
+        return tuple({"key": key, **stored[key]} for key in wanted if key in stored)
 
     @cached_property
     def progress(self) -> Json:
@@ -246,14 +245,20 @@ class Results:
     @cached_property
     def summary(self) -> tuple[Derived, ...]:
         """Derived numbers; kept in the run directory until a cell changes."""
+        settings = Settings(
+            form=self.form,
+            conditions=self.spec.conditions_list(),
+            metrics=tuple(self.spec.measure.scores),
+            replicates=self.spec.measure.intervals.replicates,
+            seed=self.spec.seed,
+        )
         digest = key_of(
             "summary",
             {
                 "version": SUMMARY_VERSION,
                 "cells": {key: dict(shard.versions) for key, shard in self.shards.items()},
                 "candidates": [c.as_json() for c in self.candidates],
-                "settings": [self.form, list(self.spec.measure.scores), self.spec.seed],
-                "conditions": [str(condition) for condition in self.spec.conditions_list()],
+                "settings": [*asdict(settings).values()],
             },
         )
         kept = self._kept_summary(digest)
@@ -264,11 +269,7 @@ class Results:
                 self.candidates,
                 [shard.cell for shard in self.shards.values()],
                 self.store.read_predictions,
-                form=self.form,
-                conditions=self.spec.conditions_list(),
-                metrics=self.spec.measure.scores,
-                replicates=self.spec.measure.intervals.replicates,
-                seed=self.spec.seed,
+                settings,
             )
         )
         with contextlib.suppress(StoreError):  # a read-only directory can still be read
@@ -383,7 +384,7 @@ class Results:
             for split in self.measuring:
                 if splits.get(split):
                     yield f"{model}, {split}: contaminated, {splits[split]}"
-        if self.deciding == self.printing:
+        if self.spec.select is not None and self.deciding == self.printing:
             yield (
                 f"selected and measured on the same images ({self.printing}): the chosen "
                 "candidate's numbers are optimistic"
@@ -401,7 +402,7 @@ class Results:
                 f"missing, of {', '.join(self.missing)}; run the same command again"
             )
         if self.failures:
-            yield f"{len(self.failures)} candidate(s) or cell(s) failed; see the end of the page"
+            yield f"{len(self.failures)} candidate(s) or cell(s) failed; why is listed at the end"
         yield from dict.fromkeys(note for shard in self.shards.values() for note in shard.notes)
 
     def _guessing(self) -> Iterator[str]:
