@@ -115,6 +115,37 @@ def summarize(
     return found
 
 
+def winner_optimism(
+    candidates: Sequence[Candidate],
+    cells: Sequence[Cell],
+    read: Read,
+    settings: Settings,
+    split: str,
+) -> float | None:
+    """Return by how much the winner's error looks too small on the split that chose it, at most.
+
+    Whoever takes the candidate with the smallest mean error and quotes that error on the same
+    images is too optimistic, most of all where all candidates are equal: then the bias is the
+    expected minimum of the deviations of their means, -E min_k (m*_k - m_k), estimated from the
+    resampled data sets (after Efron 1983, doi:10.2307/2288636). Correlation between candidates
+    makes it smaller and is accounted for.
+
+    The error is the mean over the corrupted conditions, or the clean one where there are none.
+    None where fewer than two candidates can be chosen.
+    """
+    scores = [cell for cell in cells if cell.evaluator == "scores"]
+    images = _Split(split, scores, candidates, read, settings)
+    errors = []
+    for candidate in candidates:
+        numbers = images.numbers(candidate.key) if candidate.role != "control" else {}
+        top1 = numbers.get(
+            ("accuracy.top1", CORRUPTED, 0), numbers.get(("accuracy.top1", "clean", 0))
+        )
+        if isinstance(top1, Terms):
+            errors.append(1 - top1.values[:, 0])
+    return images.optimism(np.stack(errors)) if len(errors) > 1 else None
+
+
 class _Split:
     """The predictions of all candidates on one split, with one matrix of bootstrap weights."""
 
@@ -170,6 +201,12 @@ class _Split:
             return {}
         assert self._weights is not None, "terms exist, so predictions were read"
         return intervals(terms, self._weights, group_count=self._groups)
+
+    def optimism(self, errors_KN: NDArray[Any]) -> float:
+        """Return how optimistic the smallest of several mean errors is, see `winner_optimism`."""
+        assert self._weights is not None, "errors exist, so predictions were read"
+        means_RK = (self._weights @ errors_KN.T) / self._weights.sum(axis=1, keepdims=True)
+        return float(-(means_RK - errors_KN.mean(axis=1)).min(axis=1).mean())
 
     def numbers(self, candidate: str) -> dict[Key, Terms | float]:
         """Return every number of a candidate: terms where it is a mean over images, else a value.

@@ -21,7 +21,7 @@ from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record,
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.store import Shard, Store
-from shrinkproof.summary import Derived, Settings, summarize
+from shrinkproof.summary import Derived, Settings, summarize, winner_optimism
 from shrinkproof.table import Numbers, record_frame
 
 if TYPE_CHECKING:
@@ -242,23 +242,26 @@ class Results:
             environment=environment,
         )
 
-    @cached_property
-    def summary(self) -> tuple[Derived, ...]:
-        """Derived numbers; kept in the run directory until a cell changes."""
-        settings = Settings(
+    @property
+    def _settings(self) -> Settings:
+        return Settings(
             form=self.form,
             conditions=self.spec.conditions_list(),
             metrics=tuple(self.spec.measure.scores),
             replicates=self.spec.measure.intervals.replicates,
             seed=self.spec.seed,
         )
+
+    @cached_property
+    def summary(self) -> tuple[Derived, ...]:
+        """Derived numbers; kept in the run directory until a cell changes."""
         digest = key_of(
             "summary",
             {
                 "version": SUMMARY_VERSION,
                 "cells": {key: dict(shard.versions) for key, shard in self.shards.items()},
                 "candidates": [c.as_json() for c in self.candidates],
-                "settings": [*asdict(settings).values()],
+                "settings": asdict(self._settings),
             },
         )
         kept = self._kept_summary(digest)
@@ -269,7 +272,7 @@ class Results:
                 self.candidates,
                 [shard.cell for shard in self.shards.values()],
                 self.store.read_predictions,
-                settings,
+                self._settings,
             )
         )
         with contextlib.suppress(StoreError):  # a read-only directory can still be read
@@ -385,10 +388,7 @@ class Results:
                 if splits.get(split):
                     yield f"{model}, {split}: contaminated, {splits[split]}"
         if self.spec.select is not None and self.deciding == self.printing:
-            yield (
-                f"selected and measured on the same images ({self.printing}): the chosen "
-                "candidate's numbers are optimistic"
-            )
+            yield self._same_images()
         if self.spec.controls == "none":
             yield (
                 "controls: none. Without a dense control of equal training, an improvement "
@@ -404,6 +404,22 @@ class Results:
         if self.failures:
             yield f"{len(self.failures)} candidate(s) or cell(s) failed; why is listed at the end"
         yield from dict.fromkeys(note for shard in self.shards.values() for note in shard.notes)
+
+    def _same_images(self) -> str:
+        text = (
+            f"selected and measured on the same images ({self.printing}): the chosen candidate's "
+            "numbers are optimistic"
+        )
+        bias = winner_optimism(
+            self.candidates,
+            [shard.cell for shard in self.shards.values()],
+            self.store.read_predictions,
+            self._settings,
+            self.printing,
+        )
+        if bias is None:
+            return text
+        return f"{text}, its mean error by up to {100 * bias:.2g} percentage points"
 
     def _guessing(self) -> Iterator[str]:
         """Yield which uncompressed models know nothing: the usual sign of a wrong set-up."""
