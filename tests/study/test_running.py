@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shrinkproof.engines.processes import Processes
-from shrinkproof.errors import SpecError, StoreError
+from shrinkproof.errors import DataError, SpecError, StoreError
 from shrinkproof.results import Results
 from shrinkproof.study import Study
 
@@ -161,6 +161,12 @@ def test_unknown_seen_contaminates_every_number(study_file: Path, tmp_path: Path
     scores = [r for r in results.records if r.split and r.value is not None]
     assert {r.status for r in scores} == {"contaminated"}
     assert any("contaminated" in caveat for caveat in results.caveats)
+
+
+def test_seen_must_name_something_the_study_gives(study_file: Path, tmp_path: Path) -> None:
+    rewrite_study(study_file, STUDY.replace("seen: [train]", "seen: [certify]"))
+    with pytest.raises(DataError, match=r"models\.net\.seen: .*'certify'"):
+        Study.load(study_file).run(tmp_path / "run")
 
 
 def test_a_failing_candidate_costs_the_others_nothing(study_file: Path, tmp_path: Path) -> None:

@@ -111,14 +111,24 @@ class Inputs:
         return fingerprint(self.spec.models[model], self.places)
 
     def contamination(self, model: str, sets: Mapping[str, ImageSet]) -> dict[str, str]:
-        """Return why numbers on a split cannot be trusted for a model, by split."""
+        """Return why numbers on a split cannot be trusted for a model, by split.
+
+        Raises:
+            DataError: what the model has seen is a split that the study does not give, or data
+                that cannot be read.
+        """
         seen = self.spec.models[model].seen
         if seen is None:
             return contamination(sets, None)
+        absent = [reference for reference in seen if reference in SPLITS and reference not in sets]
+        if absent:
+            raise DataError(
+                f"models.{model}.seen: must name a split of this study or a data reference, got "
+                f"{absent[0]!r}, which the study does not give; write for example 'cifar10:train'"
+            )
         known = [
             sets[reference] if reference in sets else load_images(reference, self.places)
             for reference in seen
-            if reference in sets or reference not in SPLITS
         ]
         return contamination(sets, known)
 
