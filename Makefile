@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # One thread per process: the tests run in two processes, and results must not depend on threads.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test test-slow check format bench coverage clean help
+.PHONY: demo test test-slow parity check format bench coverage clean help
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,10 @@ test: $(READY) ## all tests but the slow ones, at most 5 minutes
 test-slow: $(READY) ## kills, coverage of intervals, real networks
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m slow
 
+parity: $(READY) ## comparisons with heavy independent packages, which it installs
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
+	$(ONE_THREAD) $(BIN)/pytest -m parity
+
 check: $(READY) ## lint, format, types, layers
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -36,7 +40,8 @@ format: $(READY) ## repair what ruff can repair
 	$(BIN)/ruff format
 
 bench: $(READY) ## measure speed against the named peers, in one run
-	for script in benchmarks/*.py; do $(ONE_THREAD) $(BIN)/python $$script || exit 1; done
+	for name in startup metrics passes report; do \
+	  $(ONE_THREAD) $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 coverage: $(READY) ## branches covered by the fast tests
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'not slow' --cov --cov-report=term-missing

@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.corruptions.drawless import Drawless
 from shrinkproof.corruptions.presets import DEFOCUS_BLUR, constant
-from shrinkproof.protocols import Draws
 from shrinkproof.registry import component
 
 
 @component
-class DefocusBlur:
+class DefocusBlur(Drawless):
     """Blur by a smoothed disk, as of a lens out of focus.
 
     Each channel is correlated with `disk_kernel`, borders reflected without repeating the edge,
@@ -30,14 +30,6 @@ class DefocusBlur:
     name: ClassVar[str] = "defocus_blur"
     family: ClassVar[str] = "blur"
     version: ClassVar[int] = 1
-
-    def draw(
-        self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
-    ) -> Mapping[str, NDArray[Any]]:
-        """Return nothing: there is no randomness."""
-        del streams, shape
-        constant(DEFOCUS_BLUR, preset, severity)
-        return {}
 
     def apply(
         self,

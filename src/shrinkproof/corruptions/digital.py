@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.corruptions.drawless import Drawless
 from shrinkproof.corruptions.presets import CONTRAST, JPEG_COMPRESSION, constant
 from shrinkproof.errors import DataError
-from shrinkproof.protocols import Draws
 from shrinkproof.registry import component
 
 
 @component
-class Contrast:
+class Contrast(Drawless):
     """Pixels drawn towards the mean of the image, as through a dirty window.
 
     (x - mean) * c + mean on the scale 0 to 1, mean per image and channel, clipped, then truncated
@@ -33,14 +33,6 @@ class Contrast:
     name: ClassVar[str] = "contrast"
     family: ClassVar[str] = "digital"
     version: ClassVar[int] = 1
-
-    def draw(
-        self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
-    ) -> Mapping[str, NDArray[Any]]:
-        """Return nothing: there is no randomness."""
-        del streams, shape
-        constant(CONTRAST, preset, severity)
-        return {}
 
     def apply(
         self,
@@ -67,7 +59,7 @@ class Contrast:
 
 
 @component
-class JpegCompression:
+class JpegCompression(Drawless):
     """Blocks and color bleeding of strong JPEG compression.
 
     Baseline JPEG with 4:2:0 chroma subsampling at the preset's quality, written and read again in
@@ -83,14 +75,6 @@ class JpegCompression:
     name: ClassVar[str] = "jpeg_compression"
     family: ClassVar[str] = "digital"
     version: ClassVar[int] = 1
-
-    def draw(
-        self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
-    ) -> Mapping[str, NDArray[Any]]:
-        """Return nothing: there is no randomness."""
-        del streams, shape
-        constant(JPEG_COMPRESSION, preset, severity)
-        return {}
 
     def apply(
         self,
