@@ -56,6 +56,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         study = Path(folder) / "study.yaml"
         study.write_text(STUDY)
+        for name in ("train.npz", "test.npz", "some_module.py"):
+            (study.parent / name).touch()  # check looks whether files are there, it reads none
         program = [sys.executable, "-m", "shrinkproof"]
         empty = median_ms([sys.executable, "-c", "pass"])
         rows = (

@@ -209,7 +209,28 @@ def test_init_writes_a_study_that_checks(call: Call, tmp_path: Path) -> None:
     done = call("init", file)
     assert (done.code, done.err) == (0, "")
     assert f"shrinkproof check {file}" in done.out
-    assert call("check", file).code == 0
+    # The file itself is right; what it names is not there yet, and check says how to give it.
+    checked = call("check", file)
+    assert checked.code == 2
+    lines = checked.err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        "data.train",
+        "data.calibrate",
+        "data.split.from",
+        "models.resnet20",
+    ]
+    assert "--root cifar10=PATH" in lines[0]
+    assert "--root weights=FOLDER" in lines[3]
+
+
+def test_check_misses_a_file_without_reading_any(call: Call, study_file: Path) -> None:
+    (study_file.parent / "test.npz").write_bytes(b"no archive at all")
+    assert call("check", study_file).code == 0
+    (study_file.parent / "test.npz").unlink()
+    done = call("check", study_file)
+    assert done.code == 2
+    assert "data.split.from" in done.err
+    assert "test.npz: does not exist" in done.err
 
 
 def test_init_replaces_nothing_unless_told(call: Call, tmp_path: Path) -> None:

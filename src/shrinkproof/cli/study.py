@@ -28,10 +28,11 @@ def check(
     ] = False,
     root: Root = None,
 ) -> int:
-    """Check a study file: names, fields, needs, splits; with --load, data and models too."""
+    """Check a study file: names, fields, needs, splits, files present; --load reads them."""
     from shrinkproof.study import Study
 
     found = Study.load(study, roots=roots(root))
+    found.inputs.check_present()
     spec = found.spec
     recipes, conditions = len(spec.candidate_recipes()), len(spec.conditions_list())
     typer.echo(

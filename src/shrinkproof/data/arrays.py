@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.data.imageset import ImageSet, hash_pixels
-from shrinkproof.data.reading import locate
+from shrinkproof.data.reading import locate, require
 from shrinkproof.errors import DataError
 from shrinkproof.registry import component
 
@@ -32,6 +32,14 @@ class Arrays:
 
     name: ClassVar[str] = "arrays"
     version: ClassVar[int] = 1
+
+    def present(self, rest: str, roots: Mapping[str, Path]) -> None:
+        """Check that the file exists.
+
+        Raises:
+            DataError: it does not.
+        """
+        require(locate(rest, roots))
 
     def load(self, rest: str, roots: Mapping[str, Path]) -> ImageSet:
         """Return the images in the order of the file.

@@ -82,6 +82,14 @@ class Cifar10:
     name: ClassVar[str] = "cifar10"
     version: ClassVar[int] = 1
 
+    def present(self, rest: str, roots: Mapping[str, Path]) -> None:
+        """Check that the files of the split exist.
+
+        Raises:
+            DataError: the place of the files is unknown, or one is missing.
+        """
+        _find(CIFAR10, _split_name(CIFAR10, rest), roots)
+
     def load(self, rest: str, roots: Mapping[str, Path]) -> ImageSet:
         """Return one split in the official order.
 
@@ -103,10 +111,7 @@ def read_cifar(layout: Layout, split: str, roots: Mapping[str, Path]) -> ImageSe
     Raises:
         DataError: the place of the files is unknown, or they are missing or damaged.
     """
-    if split not in layout.counts:
-        choices = " or ".join(f"'{layout.name}:{name}'" for name in layout.counts)
-        raise DataError(f"data reference must be {choices}, got '{layout.name}:{split}'")
-    files = _find(layout, split, roots)
+    files = _find(layout, _split_name(layout, split), roots)
     read = _read_binary if files[0].suffix == ".bin" else _read_python
     parts = [read(layout, path, layout.counts[split]) for path in files]
     flat = np.concatenate([pixels for pixels, _ in parts])
@@ -123,6 +128,13 @@ def read_cifar(layout: Layout, split: str, roots: Mapping[str, Path]) -> ImageSe
         hashes=hash_pixels(images),
         preset="cifar",
     )
+
+
+def _split_name(layout: Layout, split: str) -> str:
+    if split not in layout.counts:
+        choices = " or ".join(f"'{layout.name}:{name}'" for name in layout.counts)
+        raise DataError(f"data reference must be {choices}, got '{layout.name}:{split}'")
+    return split
 
 
 def _find(layout: Layout, split: str, roots: Mapping[str, Path]) -> list[Path]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.data.imageset import ImageSet
-from shrinkproof.data.reading import locate
+from shrinkproof.data.reading import locate, require
 from shrinkproof.errors import DataError
 from shrinkproof.registry import component
 
@@ -71,6 +71,14 @@ class ImageFolder:
 
     name: ClassVar[str] = "imagefolder"
     version: ClassVar[int] = 1
+
+    def present(self, rest: str, roots: Mapping[str, Path]) -> None:
+        """Check that the folder exists.
+
+        Raises:
+            DataError: it does not.
+        """
+        require(locate(rest.partition("?")[0], roots))
 
     def load(self, rest: str, roots: Mapping[str, Path]) -> ImageSet:
         """Return the images; headers are read now, pixels later.

@@ -24,12 +24,7 @@ def load_images(reference: str, roots: Mapping[str, Path]) -> ImageSet:
         DataError: the images are missing, broken or inconsistent.
         PluginError: a plugin's data source returned something else than an `ImageSet`.
     """
-    scheme, _, rest = reference.partition(":")
-    if "/" in scheme and scheme not in DATA:
-        raise DataError(
-            f"data reference must be 'scheme:rest' with a scheme of {', '.join(DATA.names())}, "
-            f"got {reference!r}; for a folder of class folders write 'imagefolder:{reference}'"
-        )
+    scheme, rest = _parts(reference)
     images = DATA.create(scheme).load(rest, roots)
     if not isinstance(images, ImageSet):
         raise PluginError(
@@ -37,6 +32,41 @@ def load_images(reference: str, roots: Mapping[str, Path]) -> ImageSet:
             f"{type(images).__name__}"
         )
     return images
+
+
+def check_present(reference: str, roots: Mapping[str, Path]) -> None:
+    """Check cheaply that the images of a reference are there; nothing is read.
+
+    A source may have a method ``present(rest, roots)`` for it; others are not checked.
+
+    Raises:
+        UnknownNameError: the scheme is not registered.
+        DataError: a file or folder is missing.
+    """
+    scheme, rest = _parts(reference)
+    present = getattr(DATA.create(scheme), "present", None)
+    if present is not None:
+        present(rest, roots)
+
+
+def _parts(reference: str) -> tuple[str, str]:
+    scheme, _, rest = reference.partition(":")
+    if "/" in scheme and scheme not in DATA:
+        raise DataError(
+            f"data reference must be 'scheme:rest' with a scheme of {', '.join(DATA.names())}, "
+            f"got {reference!r}; for a folder of class folders write 'imagefolder:{reference}'"
+        )
+    return scheme, rest
+
+
+def require(path: Path) -> None:
+    """Check that a file or folder exists.
+
+    Raises:
+        DataError: it does not.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: does not exist; correct the path in the study file")
 
 
 def locate(path: str, roots: Mapping[str, Path]) -> Path:

@@ -186,6 +186,13 @@ class DataSpec:
         made = self.split.sizes if self.split is not None else {}
         return tuple(n for n in SPLITS if n in made or getattr(self, n) is not None)
 
+    @property
+    def references(self) -> dict[str, str]:
+        """Data reference of each part that names one: splits, and ``split.from``."""
+        given = {name: getattr(self, name) for name in SPLITS}
+        found = {name: ref.use for name, ref in given.items() if ref is not None}
+        return found if self.split is None else {**found, "split.from": self.split.from_.use}
+
 
 @dataclass(frozen=True, slots=True)
 class Splits:

@@ -11,8 +11,9 @@ from typing import Final
 
 from shrinkproof.corruptions.presets import PRESETS, check_preset
 from shrinkproof.data.imageset import ImageSet
+from shrinkproof.data.reading import check_present
 from shrinkproof.data.splits import Splits, contamination, load_images, load_splits
-from shrinkproof.errors import DataError
+from shrinkproof.errors import DataError, ShrinkproofError, SpecError
 from shrinkproof.models.reference import fingerprint
 from shrinkproof.records import SPLITS, Json
 from shrinkproof.spec import StudySpec, load_study_spec
@@ -87,6 +88,26 @@ class Inputs:
         """The roots, and the folder of the study file under the name ``study``."""
         return {**self.roots, "study": self.folder}
 
+    def check_present(self) -> None:
+        """Check cheaply that the data and model files are there; nothing but models is read.
+
+        Raises:
+            SpecError: what is missing, one line each.
+        """
+        problems = []
+        for name, reference in self.spec.data.references.items():
+            try:
+                check_present(reference, self.places)
+            except ShrinkproofError as error:
+                problems.append(f"{self.filename}: data.{name}: {error}")
+        for name in self.spec.models:
+            try:
+                self.fingerprint(name)
+            except ShrinkproofError as error:
+                problems.append(f"{self.filename}: models.{name}: {error}")
+        if problems:
+            raise SpecError(problems)
+
     def splits(self, wanted: Collection[str] | None = None) -> Splits:
         """Return the wanted parts of the data, or all there are, in the study's subset."""
         return load_splits(self.spec.data, roots=self.places, limit=self.limit, wanted=wanted)
@@ -143,8 +164,6 @@ def _roots_of_environment() -> dict[str, Path]:
 
 
 def _read(path: Path) -> str:
-    from shrinkproof.errors import SpecError
-
     try:
         return path.read_text("utf-8")
     except OSError as error:
