@@ -16,7 +16,8 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if __name__ == "__main__":  # before numpy comes; who imports this keeps its own setting
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 from numpy.typing import NDArray

@@ -230,7 +230,7 @@ def test_check_misses_a_file_without_reading_any(call: Call, study_file: Path) -
     done = call("check", study_file)
     assert done.code == 2
     assert "data.split.from" in done.err
-    assert "test.npz: does not exist" in done.err
+    assert "test.npz: there is no such file" in done.err
 
 
 def test_init_replaces_nothing_unless_told(call: Call, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def require(path: Path) -> None:
         DataError: it does not.
     """
     if not path.exists():
-        raise DataError(f"{path}: does not exist; correct the path in the study file")
+        raise DataError(f"{path}: there is no such file or folder; correct the path")
 
 
 def locate(path: str, roots: Mapping[str, Path]) -> Path:
