@@ -80,7 +80,7 @@ class Task(Protocol):
         ...
 
 
-def _ignore(values: Mapping[str, Any]) -> None:
+def ignore_note(values: Mapping[str, Any]) -> None:
     """Drop a progress note."""
 
 
@@ -104,7 +104,7 @@ class Context:
     stream: Callable[..., np.random.Generator]
     calibration: Feed | None = None
     training: Feed | None = None
-    note: Callable[[Mapping[str, Any]], None] = field(default=_ignore)
+    note: Callable[[Mapping[str, Any]], None] = field(default=ignore_note)
 
 
 class Compressor(Protocol):

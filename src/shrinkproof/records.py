@@ -109,6 +109,11 @@ class Change:
         return cls(**value)
 
 
+def label_of(model: str, recipe: str, repeat: int) -> str:
+    """Return the readable name of a candidate, unique within a study."""
+    return f"{model}/{recipe}" + (f"#{repeat}" if repeat else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model after a recipe: identity only, plain JSON.
@@ -134,7 +139,7 @@ class Candidate:
     @property
     def label(self) -> str:
         """Readable name, unique within a study."""
-        return f"{self.model}/{self.recipe}" + (f"#{self.repeat}" if self.repeat else "")
+        return label_of(self.model, self.recipe, self.repeat)
 
     def as_json(self) -> Json:
         """Return plain JSON values."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from shrinkproof.metrics import METRICS
 from shrinkproof.metrics.names import METRIC_NAMES
-from shrinkproof.metrics.robustness import Undefined, mce_terms
+from shrinkproof.metrics.robustness import Undefined, mce_terms, mean_error_terms
 from shrinkproof.metrics.temperature import fit_temperature, scaled
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement
@@ -258,9 +258,9 @@ def _pooled(numbers: Mapping[Key, Terms | float]) -> dict[Key, Terms | float]:
             if terms
             else float(np.mean([item for item in group if isinstance(item, float)]))
         )
-    top1 = found.get(("accuracy.top1", CORRUPTED, 0))
-    if isinstance(top1, Terms):
-        found["robustness.mean_error", CORRUPTED, 0] = _mean_terms(1 - top1.values)
+    errors = _errors(numbers)
+    if errors:
+        found["robustness.mean_error", CORRUPTED, 0] = mean_error_terms(errors)
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from shrinkproof.records import COLUMNS, Condition, Record
+from shrinkproof.records import COLUMNS, Condition, Record, label_of
 from shrinkproof.selectors import Selector
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class Numbers:
                 continue
             if record.slice:
                 continue
-            key = (_label(record), record.split, record.metric)
+            label = label_of(record.model, record.recipe, record.repeat)
+            key = (label, record.split, record.metric)
             self._rows.setdefault(key, []).append(record)
 
     def find(self, label: str, split: str, selector: Selector) -> Number:
@@ -91,11 +92,6 @@ class Numbers:
         if len(rows) == 1:
             return _number(rows[0])
         return _mean(rows)
-
-
-def _label(record: Record) -> str:
-    name = f"{record.model}/{record.recipe}"
-    return f"{name}#{record.repeat}" if record.repeat else name
 
 
 def _matches(row: Record, selector: Selector) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from shrinkproof.data.imageset import ImageSet
 
 _LEARNING: Final = ("train", "calibrate")
-_MEASURING: Final = ("select", "certify", "report")
+MEASURING: Final = ("select", "certify", "report")
+"""The splits whose images are only ever measured on, never learned from."""
 
 
 def overlaps(a: ImageSet, b: ImageSet) -> int:
@@ -30,13 +31,13 @@ def contamination(sets: Mapping[str, ImageSet], seen: Sequence[ImageSet] | None)
             counts as having seen everything.
     """
     reasons: dict[str, str] = {}
-    for name in _MEASURING:
+    for name in MEASURING:
         if name not in sets:
             continue
         images = sets[name]
         found = [
             (other, overlaps(sets[other], images))
-            for other in (*_LEARNING, *_MEASURING)
+            for other in (*_LEARNING, *MEASURING)
             if other in sets and other != name
         ]
         said = [f"{n} of {len(images)} images are also in {other}" for other, n in found if n]

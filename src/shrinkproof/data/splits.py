@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BeforeValidator, Field
 
-from shrinkproof.data.contamination import contamination, overlaps
+from shrinkproof.data.contamination import MEASURING, contamination, overlaps
 from shrinkproof.data.division import divide, stratified
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.data.metadata import attach
@@ -32,9 +32,6 @@ __all__ = [
     "load_splits",
     "overlaps",
 ]
-
-MEASURING = ("select", "certify", "report")
-"""The splits whose images are only ever measured on, never learned from."""
 
 Count = Annotated[int, Field(ge=1, json_schema_extra={"unit": "images"})]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from shrinkproof import records
 from shrinkproof.errors import UsageError
 from shrinkproof.records import COLUMNS
 from shrinkproof.report import wording
@@ -24,8 +25,8 @@ Place = tuple[str, int]
 
 
 def label_of(row: Row) -> str:
-    """Return the label of the candidate a row belongs to, as ``Candidate.label`` spells it."""
-    return f"{row['model']}/{row['recipe']}" + (f"#{row['repeat']}" if row["repeat"] else "")
+    """Return the label of the candidate a row belongs to."""
+    return records.label_of(row["model"], row["recipe"], row["repeat"])
 
 
 @dataclass(frozen=True, slots=True)

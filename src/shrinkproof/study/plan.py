@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
+from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.corruptions.presets import preset_warning
 from shrinkproof.environment import environment_key
@@ -19,7 +20,7 @@ from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Form, Json, k
 from shrinkproof.registry import fields_of, identity_of
 from shrinkproof.study.inputs import Inputs
 
-MEASURING: Final = ("select", "report")
+MEASURED: Final = ("select", "report")
 """Splits whose images are evaluated; ``certify`` is kept untouched for certificates."""
 
 ARTIFACT_FORMAT: Final = 1
@@ -93,7 +94,7 @@ class _Planner:
         self.environment = environment_key(environment)
         self.data = inputs.splits()
         self.prints = {name: images.fingerprint for name, images in self.data.sets.items()}
-        self.measuring = tuple(name for name in MEASURING if name in self.data.sets)
+        self.measuring = tuple(name for name in MEASURED if name in self.data.sets)
         self.form: Form = "twin" if self.spec.measure.form == "twin" else "artifact"
         self.latency = latency_of(inputs)
 
@@ -174,13 +175,9 @@ class _Planner:
         control: str = "",
     ) -> Candidate:
         identities = tuple(identity_of(step) for step in steps)
-        needs = Needs.NOTHING
-        for step in steps:
-            needs |= step.needs
-        reads = {"train": Needs.TRAINING, "calibrate": Needs.CALIBRATION}
         parts = {
             "artifact": ARTIFACT_FORMAT,
-            "data": {name: self.prints[name] for name, need in reads.items() if need in needs},
+            "data": {name: self.prints[name] for name in splits_for(Recipe(steps).needs)},
             "model": identity,
             "repeat": repeat,
             "role": role,
@@ -232,6 +229,12 @@ class _Planner:
         return Cell(key_of("scores", parts), candidate.key, "scores", form, split, condition)
 
 
+def splits_for(needs: Needs) -> tuple[str, ...]:
+    """Return the splits that a recipe with these needs reads."""
+    reads = {"train": Needs.TRAINING, "calibrate": Needs.CALIBRATION}
+    return tuple(name for name, need in reads.items() if need in needs)
+
+
 def _schedule(steps: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the part of a recipe that a dense control repeats: everything but compression.
 
@@ -247,5 +250,6 @@ def _repeats(repeats: int, steps: tuple[Any, ...]) -> int:
 
 
 def _control_name(schedule: tuple[Any, ...]) -> str:
-    words = "+".join(step.name for step in schedule)
-    return f"control.{words}-{key_of('schedule', [identity_of(s) for s in schedule])[:4]}"
+    identities = Recipe(schedule).schedule()
+    words = "+".join(identity["name"] for identity in identities)
+    return f"control.{words}-{key_of('schedule', identities)[:4]}"

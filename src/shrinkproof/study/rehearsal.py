@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from shrinkproof.data.imageset import ImageSet
-from shrinkproof.study.plan import MEASURING
-from shrinkproof.study.work import check_fit, make_context, splits_for
+from shrinkproof.study.plan import MEASURED, splits_for
+from shrinkproof.study.work import check_fit, make_context
 
 if TYPE_CHECKING:
     from shrinkproof.models.loaded import LoadedModel
@@ -40,7 +40,7 @@ def rehearse(study: Study) -> Iterator[str]:
         yield f"data.{name}: {len(images)} images of {images.source}"
     for name, spec in study.spec.models.items():
         base = load_model(spec, study.inputs.places)
-        for split in MEASURING:
+        for split in MEASURED:
             if split in sets:
                 check_fit(base, sets[split], name)
         yield f"models.{name}: {base.num_classes} classes, input {base.input_shape}"

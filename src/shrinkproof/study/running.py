@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from shrinkproof.environment import environment_key
 from shrinkproof.errors import StoreError
+from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.size import Size
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.models.loaded import Preprocess
@@ -80,6 +85,22 @@ class Runner:
     environment: Json
     progress: Progress = field(default_factory=Silence)
     retry: bool = True
+    _weights: dict[str, NDArray[np.float32]] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def candidates(self) -> dict[str, Candidate]:
+        """Candidates by key."""
+        return {candidate.key: candidate for candidate in self.plan.candidates}
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The study's scores evaluator."""
+        return scores_of(self.inputs)
+
+    @cached_property
+    def machine(self) -> str:
+        """Key of this machine."""
+        return environment_key(self.environment)
 
     def run(self) -> None:
         """Run what is missing."""
@@ -135,7 +156,7 @@ class Runner:
         """Return the cells that must be measured, after recomputing those that need no model."""
         done = self.store.finished()
         failed = frozenset() if self.retry else self.store.failures().keys()
-        versions = scores_of(self.inputs).versions()
+        versions = self.scores.versions()
         missing = []
         for cell in self.plan.cells:
             if not self.store.has_candidate(cell.candidate) or cell.key in failed:
@@ -156,9 +177,11 @@ class Runner:
         predictions = self.store.read_predictions(shard.cell.key)
         if predictions is None:
             return False
-        scores = scores_of(self.inputs)
-        weights = scores.weights(len(predictions), predictions.groups)
-        self._write(shard.cell, scores.score(predictions, weights), scores.versions())
+        split = shard.cell.split
+        if split not in self._weights:  # one matrix serves all cells of a split
+            self._weights[split] = self.scores.weights(len(predictions), predictions.groups)
+        measurements = self.scores.score(predictions, self._weights[split])
+        self._write(shard.cell, measurements, self.scores.versions())
         return True
 
     def _measure(self, missing: Sequence[Cell]) -> None:
@@ -170,7 +193,7 @@ class Runner:
             Pass(str(self.store.path), split, condition, tuple(cells))
             for (split, condition), cells in passes.items()
         ]
-        versions = scores_of(self.inputs).versions()
+        versions = self.scores.versions()
         for item, outcome in self._staged(
             "measure", measure, items, lambda item: f"{item.condition} on {item.split}"
         ):
@@ -201,14 +224,11 @@ class Runner:
             return outcome
 
         cells = [cell for cell in missing if cell.evaluator == "latency"]
-        for cell, outcome in self._staged(
-            "latency", time_one, cells, lambda cell: self._label(cell), Inline()
-        ):
+        for cell, outcome in self._staged("latency", time_one, cells, self._label, Inline()):
             self._write(cell, outcome, {"latency": latency.version})
 
     def _subject(self, cell: Cell) -> Subject:
-        candidates = {c.key: c for c in self.plan.candidates}
-        model = candidates[cell.candidate].model
+        model = self.candidates[cell.candidate].model
         baseline = next(
             c.key for c in self.plan.candidates if c.model == model and c.role == "baseline"
         )
@@ -236,10 +256,8 @@ class Runner:
             self.store.write_failure(cell.key, outcome, label=self._label(cell))
             self.progress.warn(f"{self._label(cell)}: {outcome.message}")
             return
-        shard = Shard(cell, tuple(outcome), environment_key(self.environment), versions, notes)
-        self.store.write_cell(shard)
+        self.store.write_cell(Shard(cell, tuple(outcome), self.machine, versions, notes))
 
     def _label(self, cell: Cell) -> str:
-        labels: dict[str, Candidate] = {c.key: c for c in self.plan.candidates}
         where = f" {cell.condition} on {cell.split}" if cell.split else ""
-        return f"{labels[cell.candidate].label} {cell.evaluator}{where}"
+        return f"{self.candidates[cell.candidate].label} {cell.evaluator}{where}"

@@ -26,11 +26,11 @@ from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import ModelError
 from shrinkproof.evaluators.subject import Scene, Subject
 from shrinkproof.models.loaded import LoadedModel
-from shrinkproof.protocols import Context, Measurement, Needs
+from shrinkproof.protocols import Context, Measurement
 from shrinkproof.records import Candidate, Cell, Condition, Failure, Json
 from shrinkproof.store import Store
 from shrinkproof.study.inputs import Inputs
-from shrinkproof.study.plan import scores_of
+from shrinkproof.study.plan import scores_of, splits_for
 
 if TYPE_CHECKING:
     from torch import nn
@@ -244,12 +244,6 @@ def make_context(
         training=feeds.get("train"),
         note=note,
     )
-
-
-def splits_for(needs: Needs) -> tuple[str, ...]:
-    """Return the splits that a recipe with these needs reads."""
-    reads = {"train": Needs.TRAINING, "calibrate": Needs.CALIBRATION}
-    return tuple(name for name, need in reads.items() if need in needs)
 
 
 def measure(work: Pass) -> PassResult:

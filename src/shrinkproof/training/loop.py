@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.errors import CompressionError, DataError, UsageError
-from shrinkproof.protocols import Feed, Task
+from shrinkproof.protocols import Feed, Task, ignore_note
 from shrinkproof.records import Json
 from shrinkproof.tasks import CountsHits
 from shrinkproof.training.augmentation import augmentation
@@ -28,10 +28,6 @@ Precision = Literal["float32", "bfloat16"]
 
 WARMUP: Final = 0.3
 """Share of the steps in which ``onecycle`` climbs to its peak."""
-
-
-def _ignore(values: Mapping[str, Any]) -> None:
-    """Drop a progress note."""
 
 
 def train(
@@ -50,7 +46,7 @@ def train(
     augment: tuple[str, ...] = (),
     precision: Precision = "float32",
     stream: Callable[..., np.random.Generator],
-    note: Callable[[Mapping[str, Any]], None] = _ignore,
+    note: Callable[[Mapping[str, Any]], None] = ignore_note,
     adjust: Callable[[], None] | None = None,
 ) -> list[Json]:
     """Train a model in place and return one entry of history for each epoch.
