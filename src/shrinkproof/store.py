@@ -8,15 +8,13 @@ There are no locks: two launchers on one directory waste work but cannot corrupt
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.atomic import explained, replace_file, scratch_in, sync_folder
 from shrinkproof.errors import StoreError
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement
@@ -75,7 +74,7 @@ class Store:
             StoreError: the directory cannot be made or written.
         """
         store = cls(path)
-        with _explained(store.path):
+        with explained(store.path):
             for name in (_CELLS, _CANDIDATES, _PREDICTIONS, _ENVIRONMENT, _MODELS):
                 (store.path / name).mkdir(parents=True, exist_ok=True)
             store._sweep()
@@ -192,10 +191,10 @@ class Store:
 
         ``write`` returns the sizes of the files it made; they are checked on reading.
         """
-        with _explained(self.path):
+        with explained(self.path):
             parent = self.path / _CANDIDATES
             parent.mkdir(parents=True, exist_ok=True)
-            scratch = _scratch(parent)
+            scratch = scratch_in(parent)
             scratch.mkdir()
             try:
                 facts = write(scratch)
@@ -204,7 +203,7 @@ class Store:
                 if target.exists():
                     shutil.rmtree(target)
                 scratch.rename(target)
-                _sync_directory(parent)
+                sync_folder(parent)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
@@ -217,7 +216,7 @@ class Store:
         from shrinkproof.metrics.derived import derived
 
         folder = self.path / _PREDICTIONS / key
-        with _explained(folder):
+        with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
         values = derived(predictions)
         columns: dict[str, NDArray[Any]] = {
@@ -232,8 +231,8 @@ class Store:
             columns["group"] = predictions.groups
         columns.update({f"slice.{name}": v for name, v in predictions.slices.items()})
         frame = pl.DataFrame(columns)
-        self._write(folder / "logits.npy", lambda f: np.save(f, predictions.logits))
-        self._write(folder / "samples.parquet", lambda f: frame.write_parquet(f))
+        replace_file(folder / "logits.npy", lambda f: np.save(f, predictions.logits))
+        replace_file(folder / "samples.parquet", lambda f: frame.write_parquet(f))
 
     def read_predictions(self, key: str) -> ClassificationPredictions | None:
         """Return the stored predictions of a cell, or None where they are missing or damaged."""
@@ -267,7 +266,7 @@ class Store:
 
     def write_bytes(self, path: Path, content: bytes) -> None:
         """Write a file atomically."""
-        self._write(path, lambda f: f.write(content))
+        replace_file(path, lambda f: f.write(content))
 
     def write_json(self, name: str, value: object) -> None:
         """Write a JSON file of the run directory atomically."""
@@ -323,49 +322,3 @@ class Store:
             return os.listdir(self.path / folder)  # noqa: PTH208 - names only, 10x faster
         except FileNotFoundError:
             return []
-
-    def _write(self, path: Path, write: Callable[[Any], object]) -> None:
-        with _explained(path):
-            scratch = _scratch(path.parent)
-            try:
-                with scratch.open("xb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                scratch.rename(path)
-            finally:
-                scratch.unlink(missing_ok=True)
-            _sync_directory(path.parent)
-
-
-def _scratch(parent: Path) -> Path:
-    """Return an unused name; unlike `tempfile`'s, what stands there gets the usual permissions."""
-    return parent / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn an operating-system error into words and a way out."""
-    try:
-        yield
-    except OSError as error:
-        advice = {
-            errno.ENOSPC: "the disk is full; free some space",
-            errno.EDQUOT: "the disk quota is used up; free some space",
-            errno.EACCES: "it may not be written; choose another directory or its permissions",
-            errno.EROFS: "it is on a read-only disk; choose another directory",
-            errno.ENOTDIR: "a file stands where a directory must be; choose another directory",
-            errno.EEXIST: "a file stands where a directory must be; choose another directory",
-        }.get(error.errno or 0, f"{error.strerror or error}")
-        raise StoreError(
-            f"{path} cannot be written: {advice}. What is finished is kept: run the same command "
-            "again."
-        ) from error
