@@ -155,6 +155,10 @@ class Draws(Protocol):
         """Yield the generator of each image, in order."""
         ...
 
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """Return the first raw words of each image's generator, (N, count) uint64; fast."""
+        ...
+
 
 class Corruption(Protocol):
     """A natural degradation of images."""

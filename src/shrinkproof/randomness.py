@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,3 +53,18 @@ class Streams:
         """Yield the generator of each image, in order."""
         for index in self.index.tolist():
             yield np.random.Generator(np.random.Philox(key=self._key, counter=[0, 0, 0, index]))
+
+    def words(self, count: int) -> NDArray[np.uint64]:
+        """Return the first random words of each image's generator, (N, count) uint64.
+
+        They are the raw output that every other draw is made from, at a fraction of the cost: one
+        generator is moved from image to image instead of making one for each.
+        """
+        words = np.empty((len(self), count), dtype=np.uint64)
+        philox = np.random.Philox(key=self._key)
+        state: Any = philox.state
+        for row, index in zip(words, self.index.tolist(), strict=True):
+            state["state"]["counter"][:] = (0, 0, 0, index)
+            philox.state = state
+            row[:] = philox.random_raw(count)
+        return words

@@ -15,6 +15,25 @@ KEY_FORMAT: Final = 1
 SPLITS: Final = ("train", "calibrate", "select", "certify", "report")
 """The five parts of the data, never mixed."""
 
+STANDARD_15: Final = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
+"""The corruptions of ImageNet-C and CIFAR-C that mCE is defined on, in their published order."""
+
 Json = dict[str, Any]
 Status = Literal["ok", "undefined", "failed", "contaminated"]
 Basis = Literal["measured", "derived", "simulated"]

@@ -1,72 +1,41 @@
-"""Constants of the common corruptions, severity 1 to 5, per preset; and named sets of them.
-
-The values are those of the generator scripts published with Hendrycks and Dietterich 2019,
-arXiv:1903.12261 (hendrycks/robustness): CIFAR-10-C, Tiny-ImageNet-C, ImageNet-C, and its variant
-for Inception.
-"""
+"""Presets: whose constants corrupt an image; and named sets of corruptions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, TypeVar
 
+from shrinkproof.corruptions.constants import Table
 from shrinkproof.errors import UnknownNameError, UsageError
+from shrinkproof.records import STANDARD_15
 
 V = TypeVar("V")
 
-Table = Mapping[str, tuple[V, V, V, V, V]]
-"""Preset -> the constants of severity 1 to 5."""
+PRESETS: Final[Mapping[str, int | None]] = {
+    "cifar": 32,
+    "tiny": 64,
+    "imagenet": 224,
+    "inception": 299,
+    "imagecorruptions": None,
+}
+"""Each preset with the side, in pixels, of the images it was made for; None is any size."""
 
-PRESETS: Final[Mapping[str, int]] = {"cifar": 32, "tiny": 64, "imagenet": 224, "inception": 299}
-"""Each preset with the side, in pixels, of the images it was made for."""
+_CONSTANTS_OF: Final[Mapping[str, str]] = {"imagecorruptions": "imagenet"}
+"""Where a preset without a row of its own in a table takes its constants from."""
+
+STORED_AS_JPEG: Final = ("tiny", "imagenet", "inception")
+"""Presets whose published sets are JPEG files of quality 85 rather than arrays."""
+
+_EXTRA: Final = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 SETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "common-corruptions": STANDARD_15,
+    "extra-corruptions": _EXTRA,
+    "all-corruptions": (*STANDARD_15, *_EXTRA),
     "quick-five": ("gaussian_noise", "defocus_blur", "fog", "contrast", "jpeg_compression"),
 }
-"""Named sets of corruptions that a study file may use."""
-
-GAUSSIAN_NOISE: Final[Table[float]] = {
-    "cifar": (0.04, 0.06, 0.08, 0.09, 0.10),
-    "tiny": (0.04, 0.08, 0.12, 0.15, 0.18),
-    "imagenet": (0.08, 0.12, 0.18, 0.26, 0.38),
-    "inception": (0.09, 0.13, 0.19, 0.27, 0.40),
-}
-"""Standard deviation on the scale 0 to 1."""
-
-DEFOCUS_BLUR: Final[Table[tuple[float, float]]] = {
-    "cifar": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),
-    "tiny": ((0.5, 0.6), (1, 0.1), (1.5, 0.1), (2.5, 0.01), (3, 0.1)),
-    "imagenet": ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5)),
-    "inception": ((4, 0.1), (5, 0.5), (7, 0.5), (10, 0.5), (12, 0.5)),
-}
-"""Radius of the disk and standard deviation of its smoothing, pixels."""
-
-FOG: Final[Table[tuple[float, float]]] = {
-    "cifar": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),
-    "tiny": ((0.4, 3), (0.7, 3), (1, 2.5), (1.5, 2), (2, 1.75)),
-    "imagenet": ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)),
-    "inception": ((1.5, 2), (2, 2), (2.5, 1.8), (2.5, 1.6), (3, 1.5)),
-}
-"""Strength on the scale 0 to 1, and by how much the roughness falls at each halving."""
-
-FOG_MAP: Final[Mapping[str, int]] = {"cifar": 32, "tiny": 64, "imagenet": 256, "inception": 512}
-"""Side of the fog map, pixels; a power of two."""
-
-CONTRAST: Final[Table[float]] = {
-    "cifar": (0.75, 0.5, 0.4, 0.3, 0.15),
-    "tiny": (0.4, 0.3, 0.2, 0.1, 0.05),
-    "imagenet": (0.4, 0.3, 0.2, 0.1, 0.05),
-    "inception": (0.4, 0.3, 0.2, 0.1, 0.05),
-}
-"""Factor on the distance from the mean of each channel."""
-
-JPEG_COMPRESSION: Final[Table[int]] = {
-    "cifar": (80, 65, 58, 50, 40),
-    "tiny": (65, 58, 50, 40, 25),
-    "imagenet": (25, 18, 15, 10, 7),
-    "inception": (23, 16, 13, 8, 5),
-}
-"""Quality, 1 to 100."""
+"""Named sets of corruptions that a study file may use. The mean corruption error is defined over
+``common-corruptions``; Hendrycks and Dietterich keep the four extra ones for validation."""
 
 
 def constant(table: Table[V], preset: str, severity: int) -> V:
@@ -79,7 +48,8 @@ def constant(table: Table[V], preset: str, severity: int) -> V:
     check_preset(preset)
     if not 1 <= severity <= 5:
         raise UsageError(f"severity must be 1 to 5, got {severity}")
-    return table[preset][severity - 1]
+    row = table[preset] if preset in table else table[_CONSTANTS_OF[preset]]
+    return row[severity - 1]
 
 
 def check_preset(preset: str) -> None:
@@ -90,6 +60,19 @@ def check_preset(preset: str) -> None:
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
+
+
+def check_jpeg85(preset: str) -> None:
+    """Check that a preset belongs to a published set that is stored as JPEG files.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if preset not in STORED_AS_JPEG:
+        raise UsageError(
+            f"jpeg85 must go with one of the presets {', '.join(STORED_AS_JPEG)}, whose published "
+            f"sets are JPEG files of quality 85, got {preset!r}; leave jpeg85 out"
+        )
 
 
 def preset_warning(preset: str, shape: tuple[int, int]) -> str:
@@ -106,7 +89,7 @@ def preset_warning(preset: str, shape: tuple[int, int]) -> str:
     """
     check_preset(preset)
     side = PRESETS[preset]
-    if shape == (side, side):
+    if side is None or shape == (side, side):
         return ""
     return (
         f"corruption preset {preset!r} was made for {side} x {side} pixels, the images have "

@@ -14,32 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.errors import UsageError
-from shrinkproof.records import Condition
+from shrinkproof.records import STANDARD_15, Condition
 from shrinkproof.statistics import Terms, estimate
 
 # Shape suffixes: N images, K corruptions.
 
 Errors = Mapping[Condition, NDArray[Any]]
 """Condition -> (N,) error of each image: bool or 0/1, or a fraction; one order of images."""
-
-STANDARD_15: Final = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
-"""The corruptions of ImageNet-C and CIFAR-C that mCE is defined on, in their published order."""
 
 SEVERITIES: Final = (1, 2, 3, 4, 5)
 """The severities that mCE is defined on."""

@@ -9,9 +9,8 @@ from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.errors import PluginError
 from shrinkproof.metrics import METRICS
 from shrinkproof.metrics.names import METRIC_NAMES, MetricName
-from shrinkproof.metrics.robustness import STANDARD_15
 from shrinkproof.protocols import Better
-from shrinkproof.records import Condition
+from shrinkproof.records import STANDARD_15, Condition
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec.document import Path
 from shrinkproof.spec.problems import Problems, unknown

