@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from shrinkproof.compressors.recalibrate import Recalibration
     from shrinkproof.compressors.recipe import Recipe
     from shrinkproof.compressors.weights import WeightPruning
+    from shrinkproof.corruptions.anyimage import PresetWarning, corrupt
+    from shrinkproof.corruptions.dataset import CorruptedDataset
     from shrinkproof.data.imageset import ImageSet
     from shrinkproof.errors import (
         CompressionError,
@@ -51,6 +53,7 @@ _PLACES: Final = {
     "CompressionError": "shrinkproof.errors",
     "Condition": "shrinkproof.records",
     "Context": "shrinkproof.protocols",
+    "CorruptedDataset": "shrinkproof.corruptions.dataset",
     "DataError": "shrinkproof.errors",
     "ExportError": "shrinkproof.errors",
     "FineTuning": "shrinkproof.compressors.finetune",
@@ -62,6 +65,7 @@ _PLACES: Final = {
     "ModelSpec": "shrinkproof.models.reference",
     "PluginError": "shrinkproof.errors",
     "Preprocess": "shrinkproof.models.loaded",
+    "PresetWarning": "shrinkproof.corruptions.anyimage",
     "Recalibration": "shrinkproof.compressors.recalibrate",
     "Recipe": "shrinkproof.compressors.recipe",
     "Record": "shrinkproof.records",
@@ -75,6 +79,7 @@ _PLACES: Final = {
     "UnsupportedLayerError": "shrinkproof.errors",
     "UsageError": "shrinkproof.errors",
     "WeightPruning": "shrinkproof.compressors.weights",
+    "corrupt": "shrinkproof.corruptions.anyimage",
     "load_model": "shrinkproof.models.reference",
 }
 
@@ -87,6 +92,7 @@ __all__ = [
     "CompressionError",
     "Condition",
     "Context",
+    "CorruptedDataset",
     "DataError",
     "ExportError",
     "FineTuning",
@@ -98,6 +104,7 @@ __all__ = [
     "ModelSpec",
     "PluginError",
     "Preprocess",
+    "PresetWarning",
     "Recalibration",
     "Recipe",
     "Record",
@@ -111,6 +118,7 @@ __all__ = [
     "UnsupportedLayerError",
     "UsageError",
     "WeightPruning",
+    "corrupt",
     "load_model",
 ]
 

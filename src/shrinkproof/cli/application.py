@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from shrinkproof.cli import decide, deliver, start, study, tools
+from shrinkproof.cli import corrupt, decide, deliver, gallery, start, study, tools
 
 app = typer.Typer(
     name="shrinkproof",
@@ -44,7 +44,7 @@ for group, commands in {
     "Study": (study.check, study.plan, study.run, study.status),
     "Decide": (decide.results, decide.pareto),
     "Deliver": (deliver.report,),
-    "Tools": (tools.list_, tools.schema),
+    "Tools": (corrupt.corrupt, gallery.gallery, tools.list_, tools.schema),
 }.items():
     for command in commands:
         app.command(command.__name__.rstrip("_"), rich_help_panel=group)(command)

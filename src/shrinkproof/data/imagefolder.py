@@ -55,6 +55,10 @@ class Preparation:
         return "&".join(f"{name}={value}" for name, value in parts if value)
 
 
+AS_IT_IS: Final = Preparation()
+"""Neither resized nor cropped."""
+
+
 @component
 class ImageFolder:
     """Image files in one folder per class.
@@ -93,15 +97,17 @@ class ImageFolder:
         folder = locate(text, roots)
         classes, paths, target = _list(folder)
         shape, hashes = _scan(paths, preparation)
+        images = Files(folder, paths, preparation, shape)
         return ImageSet(
             source=f"imagefolder:{rest}",
-            images=Files(folder, paths, preparation, shape),
+            images=images,
             shape=shape,
             target=np.array(target, dtype=np.int64),
             classes=classes,
             index=np.arange(len(paths), dtype=np.int64),
             hashes=np.array(hashes, dtype="U16"),
             preparation=str(preparation) or "files",
+            files=np.array(images.files, dtype=np.str_),
         )
 
 
@@ -141,7 +147,7 @@ class Files:
         chosen = np.asarray(positions).tolist()
         images = np.empty((len(chosen), *self._shape, 3), dtype=np.uint8)
         for row, position in enumerate(chosen):
-            image = _decode(self._paths[position], self._preparation)
+            image = decode(self._paths[position], self._preparation)
             if image.shape[:2] != self._shape:
                 raise DataError(
                     f"{self._paths[position]}: must be {self._shape[0]} x {self._shape[1]} pixels "
@@ -253,7 +259,16 @@ def _opened(path: Path) -> Image:
         ) from error
 
 
-def _decode(path: Path, preparation: Preparation) -> NDArray[np.uint8]:
+def decode(path: Path, preparation: Preparation = AS_IT_IS) -> NDArray[np.uint8]:
+    """Return the pixels of an image file as RGB, (H, W, 3) uint8.
+
+    Args:
+        path: the file.
+        preparation: what is done to the decoded image.
+
+    Raises:
+        DataError: the file is missing, damaged or no image.
+    """
     from PIL import Image
 
     with _opened(path) as image:

@@ -43,6 +43,9 @@ class ImageSet:
         preset: corruption constants that fit these images, empty where only the study can know.
         preparation: how pixels are made from what is hashed (resize and crop of files), empty
             where the pixels themselves are hashed.
+        files: (N,) name of each image's file relative to the folder they were read from, with
+            forward slashes; None where the source has no file for each image.
+        total: number of images in the source, which a subset remembers.
     """
 
     source: str
@@ -56,6 +59,8 @@ class ImageSet:
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     preset: str = ""
     preparation: str = ""
+    files: NDArray[np.str_] | None = None
+    total: int = 0
 
     def __post_init__(self) -> None:
         """Check that all columns have one length and the labels fit the classes.
@@ -65,8 +70,8 @@ class ImageSet:
         """
         count = len(self.target)
         columns = {"index": self.index, "hashes": self.hashes, **self.slices}
-        if self.groups is not None:
-            columns["groups"] = self.groups
+        optional = {"groups": self.groups, "files": self.files}
+        columns.update({name: values for name, values in optional.items() if values is not None})
         for name, values in columns.items():
             if len(values) != count:
                 raise DataError(
@@ -78,6 +83,7 @@ class ImageSet:
                 f"{self.source}: labels must be 0 to {len(self.classes) - 1} "
                 f"({len(self.classes)} classes), got {self.target.min()} to {self.target.max()}"
             )
+        object.__setattr__(self, "total", self.total or count)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -105,6 +111,7 @@ class ImageSet:
             index=self.index[positions],
             hashes=self.hashes[positions],
             groups=None if self.groups is None else self.groups[positions],
+            files=None if self.files is None else self.files[positions],
             slices={name: values[positions] for name, values in self.slices.items()},
         )
 

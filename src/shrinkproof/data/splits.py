@@ -147,6 +147,9 @@ class DataSpec:
         report: images for every printed number.
         split: divide one set into several of these instead.
         preset: constants of the corruptions, where the data source does not know them.
+        frost: ``procedural``, or ``photos``: the original ones, from the root ``frost_dir``.
+        jpeg85: save corrupted images as JPEG of quality 85, as the published files are.
+        stored: read corrupted images from this set instead of making them.
         batch: images per inference batch; part of the identity of results (``auto`` is 256).
     """
 
@@ -159,6 +162,9 @@ class DataSpec:
         Annotated[SplitRule, BeforeValidator(_as_rule, json_schema_input_type=SplitRule)] | None
     ) = None
     preset: str | None = None
+    frost: Literal["procedural", "photos"] = "procedural"
+    jpeg85: bool = False
+    stored: str | None = None
     batch: Annotated[int, BeforeValidator(_batch), Field(ge=1)] = 256
 
     @pydantic.model_validator(mode="after")
@@ -170,12 +176,27 @@ class DataSpec:
                     f"each split may be given once, got {' and '.join(twice)} both by itself and "
                     f"under 'split'; remove one of the two"
                 )
+        idle = [name for name, given in self._making.items() if given]
+        if self.stored is not None and idle:
+            raise ValueError(
+                f"'stored' must stand without {' and '.join(idle)}, which say how corrupted images "
+                "are made, got both; remove one of the two"
+            )
         if not self.names:
             raise ValueError(
                 "must name at least one split; write for example "
                 "'split: {from: digits, train: 1000, report: rest}'"
             )
         return self
+
+    @property
+    def _making(self) -> dict[str, bool]:
+        """Whether each field about the making of corrupted images is given."""
+        return {
+            "preset": self.preset is not None,
+            "frost": self.frost != "procedural",
+            "jpeg85": self.jpeg85,
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
