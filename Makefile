@@ -40,7 +40,9 @@ format: $(READY) ## repair what ruff can repair
 	$(BIN)/ruff format
 
 bench: $(READY) ## measure speed against the named peers, in one run
-	for name in startup metrics passes report; do \
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2 'setuptools<81'
+	for name in startup metrics passes report corruptions; do \
 	  $(ONE_THREAD) $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 coverage: $(READY) ## branches covered by the fast tests

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MODEL: Final = "resnet8"
 WEIGHTS: Final = "baseline.safetensors"
-EPOCHS: Final = 40
+EPOCHS: Final = 30
 
 STUDY: Final = """\
 # What `shrinkproof demo` runs: a small residual network on real handwritten digits.
@@ -32,7 +32,7 @@ models:
     seen: [train]
 
 data:                                      # 1,797 digits that come with scikit-learn
-  split: {from: digits, train: 700, calibrate: 97, select: 300, certify: 250, report: 450}
+  split: {from: digits, train: 700, calibrate: 97, select: 200, certify: 400, report: 400}
   batch: 150
 
 recipes:
@@ -40,7 +40,7 @@ recipes:
     grid: {ratio: [0.5, 0.7, 0.9]}
     steps:
       - prune.weights: {ratio: "{ratio}"}
-      - finetune: {epochs: 8, learning_rate: 0.02, batch: 64}
+      - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
   cluster16:
     steps:
       - cluster: {levels: 16}
@@ -50,21 +50,17 @@ recipes:
   prune0.7-int8:
     steps:
       - prune.weights: {ratio: 0.7}
-      - finetune: {epochs: 8, learning_rate: 0.02, batch: 64}
+      - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
       - quantize.static: {}
 
 conditions:
-  gaussian_noise: [1, 3, 5]
-  defocus_blur: [1, 3, 5]
-  fog: [1, 3, 5]
-  contrast: [1, 3, 5]
-  jpeg_compression: [1, 3, 5]
+  common: {use: common-corruptions, severities: [1, 2, 3, 4, 5]}
 
 measure:
   cost: {latency: {batch: 1, threads: 1, repeats: 200}}
 
 select:
-  minimize: [robustness.mean_error, cost.bytes_zip]
+  minimize: [robustness.mce, cost.bytes_zip]
   require: ["accuracy.top1@clean >= 0.95"]
 """
 

@@ -11,8 +11,13 @@ from shrinkproof.cli.application import app
 
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "check": ("STUDY", "--load", "--root"),
+    "corrupt": (
+        "DATA", "--corruption", "--frost-dir", "--out/-o", "--preset", "--root", "--seed",
+        "--severity", "--workers",
+    ),
     "demo": ("DIR",),
     "doctor": (),
+    "gallery": ("IMAGE", "--cell", "--frost-dir", "--out/-o", "--preset", "--seed"),
     "init": ("FILE", "--force"),
     "list": ("KIND", "--json"),
     "pareto": ("DIR", "--json"),
@@ -30,6 +35,19 @@ ENVIRONMENT: Final = frozenset(
     {
         "SHRINKPROOF_CHECK_LOAD",
         "SHRINKPROOF_CHECK_ROOT",
+        "SHRINKPROOF_CORRUPT_CORRUPTION",
+        "SHRINKPROOF_CORRUPT_FROST_DIR",
+        "SHRINKPROOF_CORRUPT_OUT",
+        "SHRINKPROOF_CORRUPT_PRESET",
+        "SHRINKPROOF_CORRUPT_ROOT",
+        "SHRINKPROOF_CORRUPT_SEED",
+        "SHRINKPROOF_CORRUPT_SEVERITY",
+        "SHRINKPROOF_CORRUPT_WORKERS",
+        "SHRINKPROOF_GALLERY_CELL",
+        "SHRINKPROOF_GALLERY_FROST_DIR",
+        "SHRINKPROOF_GALLERY_OUT",
+        "SHRINKPROOF_GALLERY_PRESET",
+        "SHRINKPROOF_GALLERY_SEED",
         "SHRINKPROOF_INIT_FORCE",
         "SHRINKPROOF_LIST_JSON",
         "SHRINKPROOF_PARETO_JSON",

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.corruptions.apply import corrupt
 from shrinkproof.data.imageset import ImageSet
+from shrinkproof.evaluators.world import World
 from shrinkproof.models.loaded import Preprocess
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.records import Cell, Condition
@@ -24,26 +24,21 @@ class Scene:
     Attributes:
         images: the split.
         condition: what the world does to it.
-        preset: name of the corruption constants.
-        seed: the study's seed.
+        world: shows the images under the condition; clean ones need none.
         batch: images per batch.
     """
 
     images: ImageSet
     condition: Condition
-    preset: str
-    seed: int
+    world: World | None
     batch: int
 
     def batches(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-        """Yield ``(positions (n,), corrupted images (n, H, W, 3) uint8)`` in order."""
-        for positions, images in self.images.batches(self.batch):
-            index = self.images.index[positions]
-            if not self.condition.is_clean:
-                images = corrupt(
-                    images, self.condition, preset=self.preset, seed=self.seed, index=index
-                )
-            yield positions, images
+        """Yield ``(positions (n,), images (n, H, W, 3) uint8)`` in order."""
+        if self.condition.is_clean:
+            return self.images.batches(self.batch)
+        assert self.world is not None, "corrupted images come from somewhere"
+        return self.world.batches(self.images, self.condition, self.batch)
 
 
 def _drop(predictions: ClassificationPredictions) -> None:

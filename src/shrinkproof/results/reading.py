@@ -21,7 +21,7 @@ from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record,
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.store import Shard, Store
-from shrinkproof.summary import Derived, Settings, summarize, winner_optimism
+from shrinkproof.summary import CORRUPTED, Derived, Settings, summarize, winner_optimism
 from shrinkproof.table import Numbers, record_frame
 
 if TYPE_CHECKING:
@@ -209,10 +209,11 @@ class Results:
         control = self.by_key.get(candidate.control)
         dirty = self.data["contamination"].get(candidate.model, {}).get(cell.split, "")
         status = "failed" if failed else "undefined" if measurement.value is None else "ok"
-        reason = measurement.reason
+        told = [measurement.reason, *self._origins(cell, condition)]
         if dirty and status == "ok":
             status = "contaminated"
-            reason = f"{dirty}; {reason}" if reason else dirty
+            told.insert(0, dirty)
+        reason = "; ".join(text for text in told if text)
         name = cell.condition.corruption if cell.split else ""
         return Record(
             study=self.spec.study,
@@ -241,6 +242,14 @@ class Results:
             reason=reason,
             environment=environment,
         )
+
+    def _origins(self, cell: Cell, condition: str | None) -> Iterator[str]:
+        """Yield what a record says about where its corrupted images come from."""
+        told = self.data.get("origins", {}).get(cell.split, {})
+        if condition == CORRUPTED:
+            yield from dict.fromkeys(told.values())
+        elif str(cell.condition) in told:
+            yield told[str(cell.condition)]
 
     @property
     def _settings(self) -> Settings:

@@ -52,7 +52,7 @@ conditions:
   gaussian_noise: [1, 3, 5]
   fog: [1, 3, 5]
   # or a named set:
-  # quick: {use: quick-five, severities: [1, 3, 5]}
+  # common: {use: common-corruptions, severities: [1, 2, 3, 4, 5]} # the 15 of mCE
 
 measure:
   scores: [accuracy.top1, accuracy.nll, accuracy.brier, calibration.ece, calibration.ece_equal_mass]

@@ -110,6 +110,7 @@ class Study:
                 "splits": plan.splits,
                 "notes": plan.notes,
                 "contamination": plan.contamination,
+                "origins": plan.origins,
             },
         )
         store.write_plan(plan.candidates, plan.cells)

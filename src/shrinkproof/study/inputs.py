@@ -9,16 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from shrinkproof.corruptions.presets import PRESETS, check_preset
+from shrinkproof.corruptions.frost import frost_source
+from shrinkproof.corruptions.presets import PRESETS, check_jpeg85, check_preset
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.data.reading import check_present
 from shrinkproof.data.splits import Splits, contamination, load_images, load_splits
 from shrinkproof.errors import DataError, ShrinkproofError, SpecError
+from shrinkproof.evaluators.world import Generated, Stored, World
 from shrinkproof.models.reference import fingerprint
 from shrinkproof.records import SPLITS, Json
 from shrinkproof.spec import StudySpec, load_study_spec
+from shrinkproof.stored import open_stored
 
-KNOWN_ROOTS: Final = ("cifar10", "weights")
+KNOWN_ROOTS: Final = ("cifar10", "frost_dir", "weights")
 """Places that built-in references are looked up in; each may be set by an environment variable."""
 
 
@@ -100,6 +103,10 @@ class Inputs:
                 check_present(reference, self.places)
             except ShrinkproofError as error:
                 problems.append(f"{self.filename}: data.{name}: {error}")
+        try:
+            self._check_world()
+        except ShrinkproofError as error:
+            problems.append(f"{self.filename}: data: {error}")
         for name in self.spec.models:
             try:
                 self.fingerprint(name)
@@ -126,6 +133,42 @@ class Inputs:
             )
         check_preset(preset)
         return preset
+
+    def world(self, images: ImageSet) -> World:
+        """Return what shows images under corrupted conditions.
+
+        Raises:
+            DataError: the study lacks the preset or the photos, or names a set that is not there.
+            UsageError: ``jpeg85`` does not belong to the preset.
+        """
+        data = self.spec.data
+        if data.stored is not None:
+            return Stored(open_stored(data.stored, self.places))
+        preset = self.preset(images)
+        if data.jpeg85:
+            check_jpeg85(preset)
+        return Generated(preset, self.spec.seed, self._frost_dir(), data.jpeg85)
+
+    def _check_world(self) -> None:
+        """Check that the frost photos or the stored set are where they are looked for."""
+        data = self.spec.data
+        if data.stored is not None:
+            open_stored(data.stored, self.places)
+            return
+        frost_source(self._frost_dir())
+        if data.jpeg85 and data.preset is not None:
+            check_jpeg85(data.preset)
+
+    def _frost_dir(self) -> Path | None:
+        if self.spec.data.frost == "procedural":
+            return None
+        folder = self.places.get("frost_dir")
+        if folder is None:
+            raise DataError(
+                "data.frost: photos must be read from a folder, got none; give it as "
+                "'--root frost_dir=DIR' or SHRINKPROOF_FROST_DIR, or write 'frost: procedural'"
+            )
+        return folder
 
     def fingerprint(self, model: str) -> str:
         """Return the identity of a model of the study; torch is not imported."""

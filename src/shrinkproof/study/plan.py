@@ -8,13 +8,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 from shrinkproof.compressors.recipe import Recipe
-from shrinkproof.corruptions import CORRUPTIONS
-from shrinkproof.corruptions.presets import preset_warning
 from shrinkproof.environment import environment_key
 from shrinkproof.errors import SpecError
 from shrinkproof.evaluators.latency import Latency
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.size import Size
+from shrinkproof.evaluators.world import World
 from shrinkproof.protocols import Needs, Role
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Form, Json, key_of
 from shrinkproof.registry import fields_of, identity_of
@@ -37,6 +36,7 @@ class Plan:
         splits: per split its source, count and fingerprint.
         notes: caveats about the data, such as subsets.
         contamination: model -> split -> why its numbers cannot be trusted.
+        origins: split -> condition -> what each of its records says about its images.
     """
 
     candidates: tuple[Candidate, ...]
@@ -44,6 +44,7 @@ class Plan:
     splits: Mapping[str, Json] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     contamination: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def only(self, pattern: str) -> Plan:
         """Return the plan of the candidates whose label matches, with baselines and controls."""
@@ -95,6 +96,9 @@ class _Planner:
         self.data = inputs.splits()
         self.prints = {name: images.fingerprint for name, images in self.data.sets.items()}
         self.measuring = tuple(name for name in MEASURED if name in self.data.sets)
+        self.corrupted = tuple(c for c in self.spec.conditions_list() if not c.is_clean)
+        sets = self.data.sets if self.corrupted else {}
+        self.worlds = {name: inputs.world(sets[name]) for name in self.measuring if name in sets}
         self.form: Form = "twin" if self.spec.measure.form == "twin" else "artifact"
         self.latency = latency_of(inputs)
 
@@ -114,8 +118,9 @@ class _Planner:
                 name: {"source": s.source, "count": len(s), "fingerprint": self.prints[name]}
                 for name, s in self.data.sets.items()
             },
-            (*self.data.notes, *self._preset_notes()),
+            (*self.data.notes, *self._world_notes()),
             {m: self.inputs.contamination(m, self.data.sets) for m in self.spec.models},
+            {split: self._origins(world) for split, world in self.worlds.items()},
         )
 
     def _check_distinct(self, new: list[Candidate], known: list[Candidate]) -> None:
@@ -135,15 +140,18 @@ class _Planner:
                     ]
                 )
 
-    def _preset_notes(self) -> Iterator[str]:
-        """Yield where the corruption constants were made for another image size."""
-        if len(self.spec.conditions_list()) == 1:
-            return
-        for name in self.measuring:
-            images = self.data.sets[name]
-            warning = preset_warning(self.inputs.preset(images), images.shape)
-            if warning:
-                yield f"{name}: {warning}"
+    def _world_notes(self) -> Iterator[str]:
+        """Yield what a reader must know about the corrupted images of each split."""
+        told: dict[str, list[str]] = {}
+        for name, world in self.worlds.items():
+            for note in world.check(self.data.sets[name], self.corrupted):
+                told.setdefault(note, []).append(name)
+        for note, names in told.items():
+            yield f"{' and '.join(names)}: {note}"
+
+    def _origins(self, world: World) -> dict[str, str]:
+        told = {str(condition): world.origin(condition) for condition in self.corrupted}
+        return {condition: text for condition, text in told.items() if text}
 
     def _candidates(self, model: str, identity: str) -> Iterator[Candidate]:
         baseline = self._candidate(model, identity, "baseline", "baseline", ())
@@ -221,11 +229,7 @@ class _Planner:
             "version": Scores.version,
         }
         if not condition.is_clean:
-            parts["corruption"] = {
-                "preset": self.inputs.preset(self.data.sets[split]),
-                "seed": self.spec.seed,
-                "version": CORRUPTIONS.get(condition.corruption).version,
-            }
+            parts["corruption"] = self.worlds[split].identity(condition)
         return Cell(key_of("scores", parts), candidate.key, "scores", form, split, condition)
 
 

@@ -254,8 +254,7 @@ def measure(work: Pass) -> PassResult:
     scene = Scene(
         images,
         work.condition,
-        "" if work.condition.is_clean else place.inputs.preset(images),
-        place.inputs.spec.seed,
+        None if work.condition.is_clean else place.inputs.world(images),
         place.inputs.spec.data.batch,
     )
     scores = scores_of(place.inputs)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shrinkproof.data.imageset import ImageSet, hash_pixels
 from shrinkproof.evaluators.subject import Scene, Subject
+from shrinkproof.evaluators.world import Generated
 from shrinkproof.models.loaded import Preprocess
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Context, Needs
@@ -136,7 +137,8 @@ def tiny_subjects(folder: Path, condition: Condition = CLEAN) -> list[Subject]:
         condition: what the world does to the images.
     """
     images = tiny_images()
-    scene = Scene(images=images, condition=condition, preset="cifar", seed=0, batch=20)
+    world = Generated(preset="cifar", seed=0)
+    scene = Scene(images=images, condition=condition, world=world, batch=20)
     classes = len(images.classes)
     height, width = images.shape
     _write_onnx(folder / "model.onnx", classes)
