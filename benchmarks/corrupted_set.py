@@ -83,6 +83,8 @@ def main() -> int:
     roots = {"cifar10": Path(cifar10)} if cifar10 else {}
     images = load_images(arguments.data, roots) if arguments.data else smooth_images()
     shares = Shares()
+    if arguments.dir is not None:
+        arguments.dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.dir) as folder:
         start = time.perf_counter()
         written = write_corrupted_set(

@@ -2,6 +2,9 @@
 
     python benchmarks/published_errors.py                      ResNet-20, test images 0 to 1999
     python benchmarks/published_errors.py --images 2000 4000   other images, nothing to compare with
+    python benchmarks/published_errors.py --images 2000 4000 --weights FILE --arch resnet32 --scripts
+                                                               another network, compared with the
+                                                               published scripts, run here
 
 The original's errors were measured on the same images with other random draws. So a corruption
 without randomness must give the same error, and a random one must lie within the interval that
@@ -174,6 +177,27 @@ def published_errors(data: Path) -> Mapping[Condition, float]:
     return {Condition(r["corruption"], int(r["severity"])): float(r["error"]) for r in rows}
 
 
+def script_errors(
+    predict: Predictor,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    photos: Path,
+    seed: int = 0,
+) -> Iterator[tuple[Condition, float]]:
+    """Yield the error of a network on the published scripts' images, preset cifar."""
+    from published_corruptions import Legacy, published  # needs the packages of the parity tests
+
+    random = Legacy(seed)
+    pictures = [Image.fromarray(image) for image in images]
+    for condition in CONDITIONS:
+        name, severity = condition.corruption, condition.severity
+        corrupted = np.stack(
+            [published(name, p, severity, "cifar", random, photos=photos) for p in pictures]
+        )
+        yield condition, float((predict(corrupted) != labels).mean())
+
+
 def main() -> int:
     """Print one line per condition and what it means."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -184,6 +208,7 @@ def main() -> int:
     parser.add_argument("--arch", default="resnet20")
     parser.add_argument("--images", type=int, nargs=2, default=IMAGES, metavar=("FIRST", "LAST"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scripts", action="store_true")
     arguments = parser.parse_args()
 
     first, last = arguments.images
@@ -194,6 +219,8 @@ def main() -> int:
     )
     known = arguments.weights == default and (first, last) == IMAGES
     theirs = published_errors(data) if known else {}
+    if arguments.scripts:
+        theirs = dict(script_errors(predict, images, labels, photos=data / "frost"))
     compared = []
     for condition, error in found:
         line = f"{condition!s:<22}{error:>9.4f}"

@@ -60,7 +60,7 @@ measure:
   cost: {latency: {batch: 1, threads: 1, repeats: 200}}
 
 select:
-  minimize: [robustness.mce, cost.bytes_zip]
+  minimize: [robustness.mean_error, cost.bytes_zip]
   require: ["accuracy.top1@clean >= 0.95"]
 """
 

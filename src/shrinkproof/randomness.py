@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,12 @@ class Streams:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.index)
+
+    def part(self, which: slice) -> Streams:
+        """Return the generators of some of the images."""
+        found = copy.copy(self)
+        found.index = self.index[which]
+        return found
 
     def each(self) -> Iterator[np.random.Generator]:
         """Yield the generator of each image, in order."""

@@ -20,7 +20,7 @@ from shrinkproof.metrics.robustness import Undefined, mce_terms, mean_error_term
 from shrinkproof.metrics.temperature import fit_temperature, scaled
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement
-from shrinkproof.records import CLEAN, Candidate, Cell, Condition
+from shrinkproof.records import CLEAN, STANDARD_15, Candidate, Cell, Condition
 from shrinkproof.statistics import (
     Interval,
     Terms,
@@ -38,6 +38,9 @@ CHANGE: Final = "change."
 
 FROM_CONTROL: Final = "change_from_control."
 """Prefix of a metric's difference to the candidate's control."""
+
+SMALL_REFERENCE: Final = 0.05
+"""Errors of the reference below this, mean over severities, are named beside mCE."""
 
 SCALED: Final = {
     "calibration.ece_scaled": "calibration.ece",
@@ -318,8 +321,21 @@ def _mean_corruption_error(
         return
     stated = split.intervals({name: terms})[name]
     value = _derived(candidate, split, (name, CORRUPTED, 0), terms, stated)
-    caveat = f"reference: {label}"
-    yield replace(value, measurement=replace(value.measurement, reason=caveat))
+    caveats = [f"reference: {label}", _small_references(terms)]
+    text = "; ".join(caveat for caveat in caveats if caveat)
+    yield replace(value, measurement=replace(value.measurement, reason=text))
+
+
+def _small_references(terms: Terms) -> str:
+    """Return under which corruptions the reference errs so rarely that the ratio says little."""
+    means = terms.values.mean(axis=0)[len(STANDARD_15) :]
+    small = [name for name, mean in zip(STANDARD_15, means, strict=True) if mean < SMALL_REFERENCE]
+    if not small:
+        return ""
+    return (
+        f"its error is below {100 * SMALL_REFERENCE:g} % under {', '.join(small)}: there a few "
+        "images change the ratio by much, so compare mean errors too"
+    )
 
 
 def _errors(numbers: Mapping[Key, Terms | float]) -> dict[Condition, NDArray[Any]]:

@@ -62,3 +62,21 @@ def test_streams_of_different_parts_differ():
     b = [g.random() for g in Streams(("b",), index).each()]
     assert not set(a) & set(b)
     assert len(Streams(("a",), index)) == 2
+
+
+def test_words_are_the_raw_output_of_each_generator():
+    streams = Streams((0, "fog", 3), np.array([5, 0, 2**40], dtype=np.int64))
+    words = streams.words(7)
+    assert words.dtype == np.uint64
+    for row, generator in zip(words, streams.each(), strict=True):
+        np.testing.assert_array_equal(row, generator.bit_generator.random_raw(7))
+    np.testing.assert_array_equal(streams.words(3), words[:, :3])
+    assert streams.words(0).shape == (3, 0)
+
+
+def test_a_part_has_the_same_numbers():
+    streams = Streams((0, "fog", 3), np.arange(9, dtype=np.int64))
+    part = streams.part(slice(2, 5))
+    assert len(part) == 3
+    assert len(streams) == 9
+    np.testing.assert_array_equal(part.words(4), streams.words(4)[2:5])

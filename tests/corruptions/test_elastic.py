@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from shrinkproof.corruptions import sampling
 from shrinkproof.corruptions.constants import ELASTIC_TRANSFORM
 from shrinkproof.corruptions.elastic import ElasticTransform, affine, displacement_rule
 from shrinkproof.corruptions.presets import PRESETS, constant
+from shrinkproof.corruptions.sampling import sampled, warped
 from shrinkproof.errors import UnknownNameError, UsageError
 from shrinkproof.randomness import Streams
 
 SHAPES = [(16, 16), (17, 40), (40, 17)]
 PUBLISHED = [preset for preset in PRESETS if preset != "imagecorruptions"]
-EXACT_POSITIONS = int(cv2.__version__.split(".")[0]) >= 5
-rounds_positions = pytest.mark.skipif(
-    not EXACT_POSITIONS, reason="OpenCV 4 rounds positions to 1/32 pixel"
+exact_opencv = pytest.mark.skipif(
+    cv2.__version__.startswith("4."),
+    reason="compares with OpenCV's own warp, which rounds positions before version 5",
 )
 
 
@@ -100,7 +102,6 @@ def published_rule(preset: str, severity: int) -> tuple[float, tuple[float, floa
     return alpha, (sigma, sigma), jitter
 
 
-@rounds_positions
 @pytest.mark.parametrize("preset", PUBLISHED)
 def test_it_is_an_affine_map_and_then_smooth_shifts(preset: str) -> None:
     for shape, severity in (((16, 16), 1), ((17, 26), 2), ((26, 17), 5)):
@@ -114,7 +115,6 @@ def test_it_is_an_affine_map_and_then_smooth_shifts(preset: str) -> None:
         assert (difference > 0).mean() < 0.01
 
 
-@rounds_positions
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_the_rule_of_imagecorruptions(severity: int) -> None:
     strength = 250 * (0.05, 0.065, 0.085, 0.1, 0.12)[severity - 1]
@@ -128,7 +128,6 @@ def test_the_rule_of_imagecorruptions(severity: int) -> None:
     assert (difference > 0).mean() < 0.002
 
 
-@rounds_positions
 def test_pixels_of_imagecorruptions() -> None:
     library = pytest.importorskip("imagecorruptions.corruptions", exc_type=ImportError)
     for shape in ((64, 64), (40, 97)):
@@ -143,7 +142,7 @@ def test_pixels_of_imagecorruptions() -> None:
             assert (difference > 0).mean() <= 3e-4
 
 
-@rounds_positions
+@exact_opencv
 @pytest.mark.parametrize("preset", PUBLISHED)
 def test_resampling_agrees_with_scipy_at_the_size_of_the_preset(preset: str) -> None:
     side = PRESETS[preset] or 0
@@ -236,3 +235,21 @@ def test_unknown_presets_and_severities_are_refused() -> None:
     with pytest.raises(UsageError, match="1 to 5, got 6"):
         displacement_rule(6, "imagecorruptions", (32, 32))
     assert constant(ELASTIC_TRANSFORM, "cifar", 1)[:2] == (0, 0)
+
+
+@exact_opencv
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("border", [cv2.BORDER_REFLECT, cv2.BORDER_REFLECT_101])
+def test_the_way_around_opencv_4_gives_the_same(
+    shape: tuple[int, int], border: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    image = rng.random((*shape, 3), dtype=np.float32)
+    x, y = (rng.uniform(-20, 50, (2, *shape))).astype(np.float32)
+    matrix = affine(rng.uniform(-2, 2, (3, 2)), shape)
+    found = []
+    for rounds in (False, True):
+        monkeypatch.setattr(sampling, "_ROUNDS_POSITIONS", rounds)
+        found.append((sampled(image, x, y, border), warped(image, matrix, border)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shrinkproof.predictions import ClassificationPredictions
-from shrinkproof.records import CLEAN, Candidate, Cell, Condition
+from shrinkproof.records import CLEAN, STANDARD_15, Candidate, Cell, Condition
 from shrinkproof.summary import Settings, summarize, winner_optimism
 
 FOG = (Condition("fog", 1), Condition("fog", 2))
@@ -90,6 +90,36 @@ def test_mce_says_what_is_missing() -> None:
     assert mce.value is None
     assert mce.basis == "derived"
     assert "gaussian_noise" in mce.reason
+
+
+def all_fifteen(rare: int) -> dict[tuple[str, Condition], np.ndarray]:
+    """100 images; c0 errs on 20, under pixelate on ``rare``, c1 on twice as many."""
+    image = np.arange(100)
+    rows = {}
+    for candidate, times in (("c0", 1), ("c1", 2)):
+        rows[candidate, CLEAN] = image >= 5
+        for name in STANDARD_15:
+            errors = times * (rare if name == "pixelate" else 20)
+            for severity in range(1, 6):
+                rows[candidate, Condition(name, severity)] = image >= errors
+    return rows
+
+
+@pytest.mark.parametrize("rare", [4, 5])
+def test_mce_names_where_the_reference_hardly_errs(rare: int) -> None:
+    rows = all_fifteen(rare)
+    cells, read = world(rows)
+    wanted = dict.fromkeys(condition for _, condition in rows)
+    settings = Settings("artifact", tuple(wanted), ("accuracy.top1",), 100, 0)
+    numbers = {
+        d.candidate: d.measurement
+        for d in summarize(candidates(2), cells, read, settings)
+        if d.measurement.metric == "robustness.mce"
+    }
+    assert numbers["c0"].value == pytest.approx(1)
+    assert numbers["c1"].value == pytest.approx(2)
+    assert numbers["c1"].reason.startswith("reference: net/baseline")
+    assert ("below 5 % under pixelate:" in numbers["c1"].reason) == (rare == 4)
 
 
 def test_a_missing_condition_leaves_no_mean() -> None:

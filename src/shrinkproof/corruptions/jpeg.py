@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import cv2
 import numpy as np
@@ -14,6 +14,9 @@ from shrinkproof.corruptions.drawless import Drawless
 from shrinkproof.corruptions.presets import constant
 from shrinkproof.errors import DataError
 from shrinkproof.registry import component
+
+_GIVES_RGB: Final = hasattr(cv2, "IMREAD_COLOR_RGB")
+_DECODED: Final = cv2.IMREAD_COLOR_RGB if _GIVES_RGB else cv2.IMREAD_COLOR
 
 
 @component
@@ -59,19 +62,18 @@ def recompress(images: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     if not len(images):
         return np.empty_like(images)
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    # OpenCV's codec takes and gives BGR.
-    reversed_channels = _swap_red_and_blue(images)
-    result = np.empty_like(reversed_channels)
-    for source, target in zip(reversed_channels, result, strict=True):
+    result = np.empty(images.shape, dtype=np.uint8)
+    # OpenCV's encoder takes BGR, older decoders give it.
+    for source, target in zip(_swap_red_and_blue(images), result, strict=True):
         written, content = cv2.imencode(".jpg", source, settings)
-        read = cv2.imdecode(content, cv2.IMREAD_COLOR) if written else None
+        read = cv2.imdecode(content, _DECODED) if written else None
         if read is None:
             raise DataError(
                 f"jpeg_compression: the codec must accept images of {source.shape[0]} x "
                 f"{source.shape[1]} pixels, but OpenCV refused one"
             )
         target[...] = read
-    return _swap_red_and_blue(result)
+    return result if _GIVES_RGB else _swap_red_and_blue(result)
 
 
 def _swap_red_and_blue(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ from shrinkproof.table import Numbers, record_frame
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 4
+SUMMARY_VERSION: Final = 5
 """Raise it when derived numbers change: cached ones are then computed again."""
 
 AGREEMENT_FLOOR: Final = 0.99
