@@ -6,6 +6,13 @@ READY := $(VENV)/.ready
 # One thread per process: the tests run in two processes, and results must not depend on threads.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
+# Independent implementations. imagecorruptions asks for packages that it does not use and for an
+# old setuptools; nothing else here does.
+define PEERS
+$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
+$(BIN)/pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2 'setuptools<81'
+endef
+
 .PHONY: demo test test-slow parity check format bench coverage clean help
 
 help: ## show this list
@@ -26,7 +33,7 @@ test-slow: $(READY) ## kills, coverage of intervals, real networks
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m slow
 
 parity: $(READY) ## comparisons with heavy independent packages, which it installs
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
+	$(PEERS)
 	$(ONE_THREAD) $(BIN)/pytest -m parity
 
 check: $(READY) ## lint, format, types, layers
@@ -40,9 +47,8 @@ format: $(READY) ## repair what ruff can repair
 	$(BIN)/ruff format
 
 bench: $(READY) ## measure speed against the named peers, in one run
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2 'setuptools<81'
-	for name in startup metrics passes report corruptions; do \
+	$(PEERS)
+	for name in startup metrics passes report corruptions corrupted_set; do \
 	  $(ONE_THREAD) $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 coverage: $(READY) ## branches covered by the fast tests

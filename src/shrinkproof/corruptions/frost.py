@@ -61,7 +61,7 @@ class Frost:
 
     def __post_init__(self) -> None:
         """Check the photos."""
-        _frost(self.photos)
+        layers_of(self.photos)
 
     def draw(
         self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
@@ -81,14 +81,14 @@ class Frost:
         draws: Mapping[str, NDArray[Any]],
     ) -> NDArray[np.uint8]:
         """Return the images behind frost."""
-        frost = _frost(self.photos)
+        frost = layers_of(self.photos)
         height, width = images.shape[1:3]
         pieces = np.empty(images.shape, dtype=np.uint8)
         corners = draws["corner"].tolist()
         for piece, photo, (row, column) in zip(
             pieces, draws["photo"].tolist(), corners, strict=True
         ):
-            layer = _scaled(frost, photo, _scale(frost.layers[photo], (height, width), preset))
+            layer = scaled_layer(frost, photo, (height, width), preset)
             top = int(row * (layer.shape[0] - height))
             left = int(column * (layer.shape[1] - width))
             piece[...] = layer[top : top + height, left : left + width]
@@ -108,18 +108,23 @@ def frost_source(photos: Path | None) -> str:
     Raises:
         DataError: the folder does not hold the five photos.
     """
-    return _frost("" if photos is None else str(photos)).source
+    return layers_of("" if photos is None else str(photos)).source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Layers:
+class Layers:
     """Five layers, (H, W, 3) uint8 RGB each, in full size, and who they are."""
 
     source: str
     layers: tuple[NDArray[np.uint8], ...]
 
 
-def _frost(photos: str) -> _Layers:
+def layers_of(photos: str) -> Layers:
+    """Return the photos of a folder, or the procedural layers if it is empty; read once.
+
+    Raises:
+        DataError: the folder does not hold the five photos.
+    """
     if not photos:
         return _procedural()
     state = []
@@ -138,17 +143,17 @@ def _paths(photos: str) -> tuple[Path, ...]:
 
 
 @functools.cache
-def _procedural() -> _Layers:
-    return _Layers(f"procedural:{LAYERS_VERSION}", procedural_layers())
+def _procedural() -> Layers:
+    return Layers(f"procedural:{LAYERS_VERSION}", procedural_layers())
 
 
 @functools.lru_cache(maxsize=2)
-def _photos(photos: str, state: tuple[tuple[int, int], ...]) -> _Layers:
+def _photos(photos: str, state: tuple[tuple[int, int], ...]) -> Layers:
     del state
     contents = [_content(path) for path in _paths(photos)]
     digest = hashlib.sha256(b"".join(contents)).hexdigest()[:16]
     layers = tuple(map(_decoded, _paths(photos), contents))
-    return _Layers(f"photos:{digest}", layers)
+    return Layers(f"photos:{digest}", layers)
 
 
 def _content(path: Path) -> bytes:
@@ -205,8 +210,22 @@ def _covering(layer: NDArray[np.uint8], factor: float, method: int) -> _Scale:
     return _Scale(0.0, height, width, method)
 
 
+def scaled_layer(
+    frost: Layers, number: int, shape: tuple[int, int], preset: str
+) -> NDArray[np.uint8]:
+    """Return a layer in the size from which pieces for images are cut, (h, w, 3) uint8.
+
+    Args:
+        frost: the layers.
+        number: which of them.
+        shape: (H, W) of the images; the layer exceeds it in both directions.
+        preset: whose scale.
+    """
+    return _scaled(frost, number, _scale(frost.layers[number], shape, preset))
+
+
 @functools.lru_cache(maxsize=32)
-def _scaled(frost: _Layers, photo: int, scale: _Scale) -> NDArray[np.uint8]:
+def _scaled(frost: Layers, photo: int, scale: _Scale) -> NDArray[np.uint8]:
     layer = frost.layers[photo]
     if scale.factor == 1:
         return layer

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shrinkproof.corruptions.constants import FROST
 from shrinkproof.corruptions.device.exact import table
-from shrinkproof.corruptions.frost import _frost, _Layers, _scale, _scaled
+from shrinkproof.corruptions.frost import Layers, layers_of, scaled_layer
 from shrinkproof.corruptions.presets import constant
 
 
@@ -30,7 +30,7 @@ def frost(
     """
     clear, cover = constant(FROST, preset, severity)
     height, width = shape = (images.shape[1], images.shape[2])
-    layers = _layers(_frost(photos), shape, preset, images.device)
+    layers = _layers(layers_of(photos), shape, preset, images.device)
     photo = draws["photo"]
     corner = (draws["corner"] * layers.room[photo]).to(torch.int64)
     rows = corner[:, :1] + torch.arange(height, device=images.device)
@@ -59,11 +59,8 @@ class _Sheet:
 
 
 @functools.lru_cache(maxsize=8)
-def _layers(frost: _Layers, shape: tuple[int, int], preset: str, device: torch.device) -> _Sheet:
-    scaled = [
-        _scaled(frost, number, _scale(layer, shape, preset))
-        for number, layer in enumerate(frost.layers)
-    ]
+def _layers(frost: Layers, shape: tuple[int, int], preset: str, device: torch.device) -> _Sheet:
+    scaled = [scaled_layer(frost, n, shape, preset) for n in range(len(frost.layers))]
     sizes = np.array([layer.shape[:2] for layer in scaled])
     ends = np.cumsum(sizes.prod(axis=1))
     return _Sheet(
