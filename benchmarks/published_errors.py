@@ -2,9 +2,9 @@
 
     python benchmarks/published_errors.py                      ResNet-20, test images 0 to 1999
     python benchmarks/published_errors.py --images 2000 4000   other images, nothing to compare with
-    python benchmarks/published_errors.py --images 2000 4000 --weights FILE --arch resnet32 --scripts
-                                                               another network, compared with the
-                                                               published scripts, run here
+
+With --scripts the comparison is with the published scripts as `published_corruptions` has them,
+run on the same images; then --weights FILE and --arch NAME may name another network as well.
 
 The original's errors were measured on the same images with other random draws. So a corruption
 without randomness must give the same error, and a random one must lie within the interval that

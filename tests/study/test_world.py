@@ -5,15 +5,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from shrinkproof.data.splits import load_images
 from shrinkproof.engines.processes import Processes
 from shrinkproof.environment import capture
 from shrinkproof.errors import DataError, SpecError
-from shrinkproof.records import STANDARD_15
+from shrinkproof.evaluators.world import Generated, Stored
+from shrinkproof.records import STANDARD_15, Condition
 from shrinkproof.results import Results
+from shrinkproof.stored import open_stored, write_corrupted_set
 from shrinkproof.study import Study
 from shrinkproof.study.inputs import Inputs
 from shrinkproof.study.plan import Plan, make_plan
@@ -184,3 +188,33 @@ def test_a_stored_set_that_does_not_fit_is_refused_when_planning(tmp_path: Path)
     np.save(place / "labels.npy", 3 - np.load(place / "labels.npy"))
     with pytest.raises(DataError, match="label"):
         make_plan(Inputs.load(file), capture())
+
+
+def test_a_set_of_our_own_shows_what_a_study_makes(tmp_path: Path) -> None:
+    """Made on the way with jpeg85, or written as JPEG files and read: the same pixels."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        place = tmp_path / "clean" / f"class{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = cv2.resize(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8), (64, 64))
+        Image.fromarray(pixels).save(place / f"{number}.png")
+    roots = {"study": tmp_path}
+    images = load_images("imagefolder:clean", roots)
+    conditions = tuple(Condition(name, s) for name in ("fog", "glass_blur") for s in (2, 5))
+    write_corrupted_set(
+        images,
+        tmp_path / "published",
+        corruptions=("fog", "glass_blur"),
+        severities=(2, 5),
+        preset="tiny",
+        seed=7,
+    )
+    made = Generated("tiny", 7, jpeg85=True)
+    read = Stored(open_stored("imagenet-c:published", roots))
+    read.check(images, conditions)
+    for condition in conditions:
+        (one,) = made.batches(images, condition, 10)
+        two = list(read.batches(images, condition, 4))
+        np.testing.assert_array_equal(one[1], np.concatenate([batch for _, batch in two]))
+        assert "imagenet-c:published" in read.origin(condition)
+    assert len({str(read.identity(condition)) for condition in conditions}) == 4
