@@ -26,7 +26,7 @@ from shrinkproof.data.imageset import ImageSet
 from shrinkproof.data.reading import load_images
 from shrinkproof.engines.processes import Processes
 from shrinkproof.records import STANDARD_15
-from shrinkproof.stored import write_corrupted_set
+from shrinkproof.stored.writing import write_corrupted_set
 
 COUNT, SIDE = 10_000, 32
 BUDGET = 60.0

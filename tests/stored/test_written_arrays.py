@@ -17,7 +17,8 @@ from shrinkproof.data.imageset import ImageSet
 from shrinkproof.engines.processes import Processes
 from shrinkproof.errors import DataError, StoreError, UnknownNameError, UsageError
 from shrinkproof.records import CLEAN, Condition
-from shrinkproof.stored import open_stored, work, write_corrupted_set, writing
+from shrinkproof.stored import open_stored, work, writing
+from shrinkproof.stored.writing import write_corrupted_set
 
 from .conftest import array_images, content
 

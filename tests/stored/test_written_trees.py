@@ -17,7 +17,8 @@ from shrinkproof.data.reading import load_images
 from shrinkproof.engines.processes import Processes
 from shrinkproof.errors import DataError
 from shrinkproof.records import Condition
-from shrinkproof.stored import open_stored, write_corrupted_set, writing
+from shrinkproof.stored import open_stored, writing
+from shrinkproof.stored.writing import write_corrupted_set
 
 from .conftest import content
 from .test_written_arrays import Stopping

@@ -17,7 +17,8 @@ from shrinkproof.errors import DataError, SpecError
 from shrinkproof.evaluators.world import Generated, Stored
 from shrinkproof.records import STANDARD_15, Condition
 from shrinkproof.results import Results
-from shrinkproof.stored import open_stored, write_corrupted_set
+from shrinkproof.stored import open_stored
+from shrinkproof.stored.writing import write_corrupted_set
 from shrinkproof.study import Study
 from shrinkproof.study.inputs import Inputs
 from shrinkproof.study.plan import Plan, make_plan

@@ -13,7 +13,7 @@ from shrinkproof.cli.options import Root, roots
 from shrinkproof.errors import UsageError
 
 if TYPE_CHECKING:
-    from shrinkproof.stored import Written
+    from shrinkproof.stored.writing import Written
 
 
 def corrupt(
@@ -67,7 +67,7 @@ def corrupt(
     from shrinkproof.corruptions.anyimage import frost_folder
     from shrinkproof.data.reading import load_images
     from shrinkproof.records import STANDARD_15
-    from shrinkproof.stored import write_corrupted_set
+    from shrinkproof.stored.writing import write_corrupted_set
 
     levels = _levels(severity)
     places = {**_known_roots(), **roots(root)}

@@ -25,6 +25,8 @@ from shrinkproof.registry import component
 PHOTOS: Final = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 """The published photos that are used; the sixth, frost6.jpg, is never drawn by the reference."""
 
+_PROCEDURAL: Final = f"procedural:{LAYERS_VERSION}"
+
 _LEVELS: Final = np.arange(256, dtype=np.uint8)
 
 
@@ -60,8 +62,9 @@ class Frost:
     photos: str = ""
 
     def __post_init__(self) -> None:
-        """Check the photos."""
-        layers_of(self.photos)
+        """Check the photos; the procedural layers are made when they are needed."""
+        if self.photos:
+            layers_of(self.photos)
 
     def draw(
         self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
@@ -108,7 +111,7 @@ def frost_source(photos: Path | None) -> str:
     Raises:
         DataError: the folder does not hold the five photos.
     """
-    return layers_of("" if photos is None else str(photos)).source
+    return _PROCEDURAL if photos is None else layers_of(str(photos)).source
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +147,7 @@ def _paths(photos: str) -> tuple[Path, ...]:
 
 @functools.cache
 def _procedural() -> Layers:
-    return Layers(f"procedural:{LAYERS_VERSION}", procedural_layers())
+    return Layers(_PROCEDURAL, procedural_layers())
 
 
 @functools.lru_cache(maxsize=2)

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.corruptions import CORRUPTIONS
-from shrinkproof.corruptions.apply import corrupt_batch
-from shrinkproof.corruptions.frost import frost_source
 from shrinkproof.corruptions.presets import preset_warning
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.records import Condition, Json
@@ -64,6 +62,8 @@ class Generated:
 
     def batches(self, images: ImageSet, condition: Condition, size: int) -> Batches:
         """Yield the images under the condition."""
+        from shrinkproof.corruptions.apply import corrupt_batch
+
         for positions, clean in images.batches(size):
             yield (
                 positions,
@@ -86,7 +86,7 @@ class Generated:
             "version": CORRUPTIONS.get(condition.corruption).version,
         }
         if condition.corruption == "frost":
-            found["frost"] = frost_source(self.frost_dir)
+            found["frost"] = self._frost_source()
         if self.jpeg85:
             found["jpeg85"] = True
         return found
@@ -95,7 +95,7 @@ class Generated:
         """Return which frost was laid over the images, and whether they went through JPEG."""
         parts = []
         if condition.corruption == "frost":
-            source = frost_source(self.frost_dir)
+            source = self._frost_source()
             parts.append(
                 f"procedural frost ({source}), not the photos of the published sets"
                 if self.frost_dir is None
@@ -104,6 +104,11 @@ class Generated:
         if self.jpeg85:
             parts.append("images saved as JPEG of quality 85, as the published files are")
         return "; ".join(parts)
+
+    def _frost_source(self) -> str:
+        from shrinkproof.corruptions.frost import frost_source
+
+        return frost_source(self.frost_dir)
 
     def check(self, images: ImageSet, conditions: tuple[Condition, ...]) -> tuple[str, ...]:
         """Return where results differ from those of the published sets."""

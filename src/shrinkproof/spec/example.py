@@ -30,6 +30,9 @@ data:
   calibrate: {use: cifar10:train, count: 512}
   split: {from: cifar10:test, select: 2000, certify: 3000, report: rest, seed: 0}
   batch: auto # 256
+  # preset: cifar # corruption constants, where the data do not know theirs
+  # frost: photos # the published ones, from --root frost_dir=DIR; frost is procedural without
+  # stored: cifar-c:DIR # read published corrupted images instead of making them
 
 recipes:
   # Steps run in order. A grid makes one recipe for each value; "{ratio}" takes the value.

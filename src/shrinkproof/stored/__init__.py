@@ -1,6 +1,8 @@
-"""Corrupted images in files: published sets and our own, read and written in their formats."""
+"""Corrupted images in files: published sets and our own, read and written in their formats.
+
+Writing stands in ``shrinkproof.stored.writing``, so that reading a study costs none of its imports.
+"""
 
 from shrinkproof.stored.opening import StoredSet, open_stored
-from shrinkproof.stored.writing import Written, write_corrupted_set
 
-__all__ = ["StoredSet", "Written", "open_stored", "write_corrupted_set"]
+__all__ = ["StoredSet", "open_stored"]

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from shrinkproof.corruptions.frost import frost_source
 from shrinkproof.corruptions.presets import PRESETS, check_jpeg85, check_preset
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.data.reading import check_present
@@ -155,7 +154,10 @@ class Inputs:
         if data.stored is not None:
             open_stored(data.stored, self.places)
             return
-        frost_source(self._frost_dir())
+        if data.frost == "photos":
+            from shrinkproof.corruptions.frost import frost_source
+
+            frost_source(self._frost_dir())
         if data.jpeg85 and data.preset is not None:
             check_jpeg85(data.preset)
 
