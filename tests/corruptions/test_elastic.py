@@ -128,6 +128,7 @@ def test_the_rule_of_imagecorruptions(severity: int) -> None:
     assert (difference > 0).mean() < 0.002
 
 
+@pytest.mark.parity
 def test_pixels_of_imagecorruptions() -> None:
     library = pytest.importorskip("imagecorruptions.corruptions", exc_type=ImportError)
     for shape in ((64, 64), (40, 97)):
