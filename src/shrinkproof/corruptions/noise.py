@@ -17,7 +17,7 @@ from shrinkproof.corruptions.constants import (
     SPECKLE_NOISE,
 )
 from shrinkproof.corruptions.draws import bits, lookup, normal
-from shrinkproof.corruptions.presets import constant
+from shrinkproof.corruptions.presets import check_preset, constant
 from shrinkproof.protocols import Draws
 from shrinkproof.registry import component
 
@@ -25,8 +25,20 @@ _BLOCK: Final = 2**15
 """Values treated at once: as float64 they stay in the processor's second cache."""
 
 
+class _NormalDraws:
+    """A corruption that draws a standard normal number per value."""
+
+    def draw(
+        self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
+    ) -> Mapping[str, NDArray[Any]]:
+        """Return the standard normal noise of each image."""
+        check_preset(preset)
+        del severity
+        return {"noise": normal(bits(streams, noise=(np.uint16, (*shape, 3)))["noise"])}
+
+
 @component
-class GaussianNoise:
+class GaussianNoise(_NormalDraws):
     """Normal noise on every pixel and channel, as in poor light.
 
     x + sigma * z on the scale 0 to 1, z standard normal and independent, clipped, then truncated
@@ -42,13 +54,6 @@ class GaussianNoise:
     name: ClassVar[str] = "gaussian_noise"
     family: ClassVar[str] = "noise"
     version: ClassVar[int] = 2
-
-    def draw(
-        self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
-    ) -> Mapping[str, NDArray[Any]]:
-        """Return the standard normal noise of each image."""
-        constant(GAUSSIAN_NOISE, preset, severity)
-        return {"noise": normal(bits(streams, noise=(np.uint16, (*shape, 3)))["noise"])}
 
     def apply(
         self,
@@ -70,7 +75,7 @@ class GaussianNoise:
 
 
 @component
-class SpeckleNoise:
+class SpeckleNoise(_NormalDraws):
     """Normal noise in proportion to each value, as of coherent light.
 
     x + x * sigma * z on the scale 0 to 1, z standard normal and independent, clipped, then
@@ -86,13 +91,6 @@ class SpeckleNoise:
     name: ClassVar[str] = "speckle_noise"
     family: ClassVar[str] = "noise"
     version: ClassVar[int] = 1
-
-    def draw(
-        self, streams: Draws, shape: tuple[int, int], severity: int, preset: str
-    ) -> Mapping[str, NDArray[Any]]:
-        """Return the standard normal noise of each image."""
-        constant(SPECKLE_NOISE, preset, severity)
-        return {"noise": normal(bits(streams, noise=(np.uint16, (*shape, 3)))["noise"])}
 
     def apply(
         self,
