@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.corruptions.jpeg import recompress
-from shrinkproof.corruptions.presets import check_jpeg85, check_preset
+from shrinkproof.corruptions.presets import STORED_QUALITY, check_jpeg85, check_preset
 from shrinkproof.errors import DataError, PluginError
 from shrinkproof.randomness import Streams
 from shrinkproof.records import Condition
@@ -72,7 +72,7 @@ def corrupt_batch(
         clean = np.ascontiguousarray(images[block])
         corrupted = corruption.apply(clean, condition.severity, preset, draws)
         _check_result(corrupted, clean, condition)
-        result[block] = recompress(corrupted, 85) if jpeg85 else corrupted
+        result[block] = recompress(corrupted, STORED_QUALITY) if jpeg85 else corrupted
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Final
 
 import cv2
@@ -61,19 +61,39 @@ def recompress(images: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     """
     if not len(images):
         return np.empty_like(images)
-    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     result = np.empty(images.shape, dtype=np.uint8)
-    # OpenCV's encoder takes BGR, older decoders give it.
-    for source, target in zip(_swap_red_and_blue(images), result, strict=True):
-        written, content = cv2.imencode(".jpg", source, settings)
-        read = cv2.imdecode(content, _DECODED) if written else None
+    for content, target in zip(encoded(images, quality), result, strict=True):
+        read = cv2.imdecode(content, _DECODED)
         if read is None:
-            raise DataError(
-                f"jpeg_compression: the codec must accept images of {source.shape[0]} x "
-                f"{source.shape[1]} pixels, but OpenCV refused one"
-            )
+            raise _refused(target)
         target[...] = read
     return result if _GIVES_RGB else _swap_red_and_blue(result)
+
+
+def encoded(images: NDArray[np.uint8], quality: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the content of each image's JPEG file, (bytes,) uint8.
+
+    Args:
+        images: (N, H, W, 3) uint8, N at least 1.
+        quality: 1 to 100; chroma is halved in both directions, 4:2:0.
+
+    Raises:
+        DataError: the codec refused an image.
+    """
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    # OpenCV's encoder takes BGR.
+    for image in _swap_red_and_blue(images):
+        written, content = cv2.imencode(".jpg", image, settings)
+        if not written:
+            raise _refused(image)
+        yield np.asarray(content, np.uint8)
+
+
+def _refused(image: NDArray[np.uint8]) -> DataError:
+    return DataError(
+        f"the JPEG codec must accept images of {image.shape[0]} x {image.shape[1]} pixels, but "
+        "OpenCV refused one"
+    )
 
 
 def _swap_red_and_blue(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

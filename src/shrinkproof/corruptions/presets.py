@@ -26,6 +26,9 @@ _CONSTANTS_OF: Final[Mapping[str, str]] = {"imagecorruptions": "imagenet"}
 STORED_AS_JPEG: Final = ("tiny", "imagenet", "inception")
 """Presets whose published sets are JPEG files of quality 85 rather than arrays."""
 
+STORED_QUALITY: Final = 85
+"""Quality of their files."""
+
 _EXTRA: Final = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 
 SETS: Final[Mapping[str, tuple[str, ...]]] = {

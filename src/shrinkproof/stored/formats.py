@@ -12,20 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.atomic import explained
+from shrinkproof.corruptions.jpeg import encoded
+from shrinkproof.corruptions.presets import STORED_QUALITY
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError, UsageError
 from shrinkproof.records import Condition, Json
 from shrinkproof.stored.arrays import SEVERITIES
 from shrinkproof.stored.checksums import hash_tree
 from shrinkproof.stored.trees import without_suffix
-
-JPEG_QUALITY: Final = 85
-"""Of the published JPEG sets; OpenCV subsamples chroma 4:2:0, as they do."""
 
 _READ: Final = 2**24
 
@@ -210,8 +208,9 @@ class TreeFormat:
         scratch = root / f".tmp-{uuid.uuid4().hex}"
         digest = hashlib.sha256()
         with explained(place):
-            for name, image in zip(self.names[start:], images, strict=False):
-                content = _encode(image)
+            files = encoded(images, STORED_QUALITY)
+            for name, file in zip(self.names[start:], files, strict=False):
+                content = file.tobytes()
                 scratch.write_bytes(content)
                 scratch.rename(place / f"{name}.JPEG")
                 digest.update(hashlib.sha256(content).digest())
@@ -269,16 +268,3 @@ def reserve(handle: int, size: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
     os.ftruncate(handle, size)
-
-
-def _encode(image: NDArray[np.uint8]) -> bytes:
-    # OpenCV's codec takes BGR.
-    reversed_channels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    written, content = cv2.imencode(".jpg", reversed_channels, settings)
-    if not written:
-        raise DataError(
-            f"the JPEG codec must accept images of {image.shape[0]} x {image.shape[1]} pixels, but "
-            f"OpenCV refused one"
-        )
-    return bytes(content)

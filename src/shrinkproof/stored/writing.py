@@ -20,7 +20,13 @@ from shrinkproof.atomic import explained, replace_file, sync_folder
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.corruptions.apply import create
 from shrinkproof.corruptions.frost import frost_source
-from shrinkproof.corruptions.presets import PRESETS, SETS, check_preset, preset_warning
+from shrinkproof.corruptions.presets import (
+    PRESETS,
+    SETS,
+    STORED_QUALITY,
+    check_preset,
+    preset_warning,
+)
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.engines.inline import Inline
 from shrinkproof.errors import DataError, StoreError, UnknownNameError, UsageError
@@ -28,7 +34,6 @@ from shrinkproof.protocols import Engine
 from shrinkproof.records import STANDARD_15, Condition, Failure, Json
 from shrinkproof.stored.arrays import LABELS, SEVERITIES
 from shrinkproof.stored.formats import (
-    JPEG_QUALITY,
     ArrayFormat,
     Piece,
     TreeFormat,
@@ -204,7 +209,7 @@ def _manifest(
         "frost layers are procedural, not the photos of the published sets"
         if frost.startswith("procedural")
         else "",
-        f"images are JPEG files of quality {JPEG_QUALITY}, as those of the published set are"
+        f"images are JPEG files of quality {STORED_QUALITY}, as those of the published set are"
         if jpeg
         else "",
     ]
@@ -215,7 +220,7 @@ def _manifest(
         "form": FORM,
         "format": chosen.name,
         "frost": frost,
-        "jpeg_quality": JPEG_QUALITY if jpeg else None,
+        "jpeg_quality": STORED_QUALITY if jpeg else None,
         "made_by": {
             "numpy": np.__version__,
             "opencv": cv2.__version__,

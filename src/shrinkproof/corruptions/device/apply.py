@@ -18,7 +18,7 @@ from torch import Tensor
 from shrinkproof.corruptions.apply import check_images, check_index, corrupt_batch, create
 from shrinkproof.corruptions.device.twins import Twin, twin_of
 from shrinkproof.corruptions.jpeg import recompress
-from shrinkproof.corruptions.presets import check_jpeg85, check_preset
+from shrinkproof.corruptions.presets import STORED_QUALITY, check_jpeg85, check_preset
 from shrinkproof.errors import DataError
 from shrinkproof.randomness import Streams
 from shrinkproof.records import Condition
@@ -211,7 +211,7 @@ class Job:
     @staticmethod
     def _recompressed(images: Tensor) -> Tensor:
         pixels = images.cpu().numpy()
-        parts = _in_threads(lambda share: recompress(pixels[share], 85), images)
+        parts = _in_threads(lambda share: recompress(pixels[share], STORED_QUALITY), images)
         return _tensor(parts, pin=images.is_cuda).to(images.device)
 
 
