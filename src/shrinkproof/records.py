@@ -34,6 +34,9 @@ STANDARD_15: Final = (
 )
 """The corruptions of ImageNet-C and CIFAR-C that mCE is defined on, in their published order."""
 
+SEVERITIES: Final = (1, 2, 3, 4, 5)
+"""The severities of every corruption; mCE is defined on all of them."""
+
 Json = dict[str, Any]
 Status = Literal["ok", "undefined", "failed", "contaminated"]
 Basis = Literal["measured", "derived", "simulated"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,9 +67,10 @@ def corrupt(
     from shrinkproof.data.reading import load_images
     from shrinkproof.records import STANDARD_15
     from shrinkproof.stored.writing import write_corrupted_set
+    from shrinkproof.study.inputs import roots_of_environment
 
     levels = _levels(severity)
-    places = {**_known_roots(), **roots(root)}
+    places = {**roots_of_environment(), **roots(root)}
     images = load_images(data, places)
     with watcher() as progress:
         written = write_corrupted_set(
@@ -97,13 +97,6 @@ def _levels(text: str) -> list[int]:
             raise UsageError(f"--severity: must be such as 1-5 or 1,3,5, got {text!r}")
         found += range(int(first), int(last or first) + 1)
     return found
-
-
-def _known_roots() -> dict[str, Path]:
-    from shrinkproof.study.inputs import KNOWN_ROOTS
-
-    named = {name: os.environ.get(f"SHRINKPROOF_{name.upper()}") for name in KNOWN_ROOTS}
-    return {name: Path(path) for name, path in named.items() if path}
 
 
 def _print(written: Written) -> None:

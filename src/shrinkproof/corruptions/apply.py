@@ -60,8 +60,7 @@ def corrupt_batch(
         check_jpeg85(preset)
     corruption = create(condition.corruption, frost_dir)
     check_index(index, len(images))
-    parts = (seed, "corruption", condition.corruption, condition.severity, preset)
-    streams = Streams(parts, index)
+    streams = streams_of(condition, preset=preset, seed=seed, index=index)
     shape = (images.shape[1], images.shape[2])
     _keep_freed_memory()
     result = np.empty(images.shape, dtype=np.uint8)
@@ -74,6 +73,13 @@ def corrupt_batch(
         _check_result(corrupted, clean, condition)
         result[block] = recompress(corrupted, STORED_QUALITY) if jpeg85 else corrupted
     return result
+
+
+def streams_of(
+    condition: Condition, *, preset: str, seed: int, index: NDArray[np.int64]
+) -> Streams:
+    """Return the random streams of images under a condition, whoever applies it."""
+    return Streams((seed, "corruption", condition.corruption, condition.severity, preset), index)
 
 
 @functools.cache

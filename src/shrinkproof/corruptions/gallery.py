@@ -17,7 +17,7 @@ from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.corruptions.apply import corrupt_batch
 from shrinkproof.corruptions.presets import PRESETS, SETS, check_preset, preset_warning
 from shrinkproof.errors import DataError, UsageError
-from shrinkproof.records import CLEAN, Condition
+from shrinkproof.records import CLEAN, SEVERITIES, Condition
 
 SMALLEST_CELL: Final = 16
 _READABLE: Final = 112
@@ -26,7 +26,6 @@ _READABLE: Final = 112
 _LONGEST: Final = 320
 """Longest side of an image for the preset that was made for any size."""
 
-_SEVERITIES: Final = range(1, 6)
 _FONT: Final = 14
 _LINE: Final = 20
 _GAP: Final = 4
@@ -203,7 +202,7 @@ def _groups(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
 def _row(
     image: NDArray[np.uint8], name: str, preset: str, seed: int, frost_dir: Path | None
 ) -> list[NDArray[np.uint8]]:
-    conditions = [CLEAN, *(Condition(name, severity) for severity in _SEVERITIES)]
+    conditions = [CLEAN, *(Condition(name, severity) for severity in SEVERITIES)]
     index = np.zeros(1, dtype=np.int64)
     return [
         corrupt_batch(image[None], c, preset=preset, seed=seed, index=index, frost_dir=frost_dir)[0]
@@ -234,7 +233,7 @@ def _drawn(
     font = ImageFont.load_default(_FONT)
     example = scale.shown(next(iter(next(iter(rows.values())).values()))[0])
     column, row = example.width + _GAP, example.height + _GAP
-    width = 2 * _MARGIN + _LABELS + column * (1 + len(_SEVERITIES))
+    width = 2 * _MARGIN + _LABELS + column * (1 + len(SEVERITIES))
     lines = [line for note in notes for line in _wrapped(note, font, width - 2 * _MARGIN)]
     count = sum(len(members) for members in rows.values())
     height = 2 * _MARGIN + 2 * _LINE + row * count + 2 * _LINE * len(rows) + _LINE * len(lines)
@@ -242,7 +241,7 @@ def _drawn(
     page = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(page)
     left, top = _MARGIN + _LABELS, _MARGIN
-    for number, head in enumerate(("clean", *(f"severity {s}" for s in _SEVERITIES))):
+    for number, head in enumerate(("clean", *(f"severity {s}" for s in SEVERITIES))):
         middle = left + number * column + example.width / 2
         pen.text((middle, top), head, _INK, font, anchor="ma")
     top += _LINE

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.errors import UsageError
-from shrinkproof.records import STANDARD_15, Condition
+from shrinkproof.records import SEVERITIES, STANDARD_15, Condition
 from shrinkproof.statistics import Terms, estimate
 
 # Shape suffixes: N images, K corruptions.
 
 Errors = Mapping[Condition, NDArray[Any]]
 """Condition -> (N,) error of each image: bool or 0/1, or a fraction; one order of images."""
-
-SEVERITIES: Final = (1, 2, 3, 4, 5)
-"""The severities that mCE is defined on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError, suggestions
-from shrinkproof.records import Condition
+from shrinkproof.records import SEVERITIES, Condition
 from shrinkproof.stored.checksums import hash_file, read_checksums
 from shrinkproof.stored.notes import notes_of
 
-SEVERITIES: Final = (1, 2, 3, 4, 5)
 LABELS: Final = "labels.npy"
 
 

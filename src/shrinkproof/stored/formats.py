@@ -20,8 +20,7 @@ from shrinkproof.corruptions.jpeg import encoded
 from shrinkproof.corruptions.presets import STORED_QUALITY
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError, UsageError
-from shrinkproof.records import Condition, Json
-from shrinkproof.stored.arrays import SEVERITIES
+from shrinkproof.records import SEVERITIES, Condition, Json
 from shrinkproof.stored.checksums import hash_tree
 from shrinkproof.stored.trees import without_suffix
 

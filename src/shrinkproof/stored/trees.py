@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from shrinkproof.data.imagefolder import decode
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError, suggestions
-from shrinkproof.records import Condition
+from shrinkproof.records import SEVERITIES, Condition
 from shrinkproof.stored.checksums import hash_tree, list_tree, read_checksums
 from shrinkproof.stored.notes import notes_of
 
-_SEVERITIES: Final = ("1", "2", "3", "4", "5")
 _FEW: Final = 3
 """Missing files that a message names."""
 
@@ -66,10 +65,10 @@ class StoredTrees:
             DataError: a corruption is there twice.
         """
         return tuple(
-            Condition(name, int(severity))
+            Condition(name, severity)
             for name, place in sorted(self._places.items())
-            for severity in _SEVERITIES
-            if name != "clean" and (self.folder / place / severity).is_dir()
+            for severity in SEVERITIES
+            if name != "clean" and (self.folder / place / str(severity)).is_dir()
         )
 
     def check(self, images: ImageSet, conditions: Sequence[Condition]) -> tuple[str, ...]:
@@ -196,4 +195,4 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _has_severities(folder: Path) -> bool:
-    return any((folder / severity).is_dir() for severity in _SEVERITIES)
+    return any((folder / str(severity)).is_dir() for severity in SEVERITIES)

@@ -31,8 +31,8 @@ from shrinkproof.data.imageset import ImageSet
 from shrinkproof.engines.inline import Inline
 from shrinkproof.errors import DataError, StoreError, UnknownNameError, UsageError
 from shrinkproof.protocols import Engine
-from shrinkproof.records import STANDARD_15, Condition, Failure, Json
-from shrinkproof.stored.arrays import LABELS, SEVERITIES
+from shrinkproof.records import SEVERITIES, STANDARD_15, Condition, Failure, Json
+from shrinkproof.stored.arrays import LABELS
 from shrinkproof.stored.formats import (
     ArrayFormat,
     Piece,

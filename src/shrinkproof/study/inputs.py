@@ -54,7 +54,7 @@ class Inputs:
         return cls(
             text=_read(path),
             folder=path.resolve().parent,
-            roots={**_roots_of_environment(), **(roots or {})},
+            roots={**roots_of_environment(), **(roots or {})},
             limit=limit,
             filename=str(path),
         )
@@ -199,7 +199,8 @@ class Inputs:
         return contamination(sets, known)
 
 
-def _roots_of_environment() -> dict[str, Path]:
+def roots_of_environment() -> dict[str, Path]:
+    """Return the known places that environment variables name."""
     found = {}
     for name in KNOWN_ROOTS:
         value = os.environ.get(f"SHRINKPROOF_{name.upper()}")

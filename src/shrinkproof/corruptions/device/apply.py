@@ -15,12 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from shrinkproof.corruptions.apply import check_images, check_index, corrupt_batch, create
+from shrinkproof.corruptions.apply import (
+    check_images,
+    check_index,
+    corrupt_batch,
+    create,
+    streams_of,
+)
 from shrinkproof.corruptions.device.twins import Twin, twin_of
 from shrinkproof.corruptions.jpeg import recompress
 from shrinkproof.corruptions.presets import STORED_QUALITY, check_jpeg85, check_preset
 from shrinkproof.errors import DataError
-from shrinkproof.randomness import Streams
 from shrinkproof.records import Condition
 
 R = TypeVar("R")
@@ -164,12 +169,11 @@ class Job:
         if twin is None or images.device.type in _NO_FLOAT64:
             return Prepared(images, {}, result=self._on_host(images, index))
         shape = (images.shape[1], images.shape[2])
-        parts = (self.seed, "corruption", self.condition.corruption, severity, self.preset)
+        streams = streams_of(self.condition, preset=self.preset, seed=self.seed, index=index)
 
         def draw(share: slice) -> Mapping[str, NDArray[Any]]:
-            streams = Streams(parts, index[share])
             drawn: Mapping[str, NDArray[Any]] = corruption.draw(
-                streams, shape, severity, self.preset
+                streams.part(share), shape, severity, self.preset
             )
             return drawn
 
