@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from shrinkproof.records import Change, Condition, Failure
 
@@ -31,6 +31,8 @@ class Needs(Flag):
     NOTHING = 0
     CALIBRATION = auto()
     TRAINING = auto()
+    VALIDATION = auto()
+    TEACHER = auto()
 
 
 class Role(Enum):
@@ -84,6 +86,21 @@ def ignore_note(values: Mapping[str, Any]) -> None:
     """Drop a progress note."""
 
 
+class Probe(Protocol):
+    """Measures what a model costs once it is exported, for steps that work towards a target."""
+
+    def bytes(self, model: nn.Module, changes: Sequence[Change]) -> int:
+        """Return the size of the model's exported file in bytes."""
+        ...
+
+    def latency(self, model: nn.Module, changes: Sequence[Change]) -> float:
+        """Return the median time of one inference of the exported file, divided by the original's.
+
+        One image, one thread, both taking turns.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a step may use; a step declares in ``needs`` which parts must not be None.
@@ -93,9 +110,16 @@ class Context:
         example: one preprocessed input, (1, C, H, W) float32.
         calibration: images for observers and statistics.
         training: images for fine-tuning.
+        validation: images that decide when training stops; never the ones that are reported.
+        teacher: the model as it was before the recipe, frozen, in evaluation mode; a recipe fills
+            it in.
         device: where the model lives.
         stream: named parts -> an independent ``numpy.random.Generator``; no global seeds.
         note: receives progress and history as plain JSON values; steps never print.
+        scratch: folder of this step for what lets it go on after a kill; None where nothing is
+            kept. The step makes it, and whoever gave it removes it when the recipe is done.
+        probe: measures size and speed of exported files; None where nobody can.
+        changes: what the steps before this one did; a recipe fills it in.
     """
 
     task: Task
@@ -104,7 +128,12 @@ class Context:
     stream: Callable[..., np.random.Generator]
     calibration: Feed | None = None
     training: Feed | None = None
+    validation: Feed | None = None
+    teacher: nn.Module | None = None
     note: Callable[[Mapping[str, Any]], None] = field(default=ignore_note)
+    scratch: Path | None = None
+    probe: Probe | None = None
+    changes: tuple[Change, ...] = ()
 
 
 class Compressor(Protocol):
@@ -128,8 +157,25 @@ class Compressor(Protocol):
         ...
 
 
+@runtime_checkable
+class Trains(Protocol):
+    """A step that makes a model smaller and trains it meanwhile."""
+
+    @property
+    def recovery(self) -> tuple[Compressor, ...]:
+        """The steps of equal training without compression: what a dense control runs instead."""
+        ...
+
+
+def recovery_of(step: Compressor) -> tuple[Compressor, ...]:
+    """Return what a dense control runs in place of a step; nothing for pure compression."""
+    if step.role is Role.RECOVER:
+        return (step,)
+    return step.recovery if isinstance(step, Trains) else ()
+
+
 class Criterion(Protocol):
-    """Score weights; the lowest scores go first."""
+    """Score single weights; the lowest scores go first."""
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -139,8 +185,41 @@ class Criterion(Protocol):
         """What must be in the context."""
         ...
 
-    def score(self, weight: Tensor, *, layer: str, context: Context) -> Tensor:
-        """Return scores of the same shape as ``weight``."""
+    def scores(
+        self, model: nn.Module, layers: Sequence[str], context: Context
+    ) -> Mapping[str, Tensor]:
+        """Return for each named layer scores of the shape of its ``weight``, finite.
+
+        The model is in evaluation mode and stays as it is. Weights may obey constraints; what
+        counts is the value that the network uses (``constraint.weight_of``).
+        """
+        ...
+
+
+class ChannelCriterion(Protocol):
+    """Score the output channels of layers; the lowest scores go first.
+
+    ``comparable`` says whether scores of different layers are on one scale; where they are not, a
+    global ranking divides them by the mean of their layer.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    comparable: ClassVar[bool]
+
+    @property
+    def needs(self) -> Needs:
+        """What must be in the context."""
+        ...
+
+    def scores(
+        self, model: nn.Module, layers: Sequence[str], context: Context
+    ) -> Mapping[str, Tensor]:
+        """Return for each named layer one score per output channel, (out,), finite, >= 0.
+
+        The model is in evaluation mode and stays as it is. A layer for which the criterion is not
+        defined (batch-norm scale without a batch norm) is left out.
+        """
         ...
 
 

@@ -186,8 +186,9 @@ def test_settings_round_trip():
 
 @pytest.mark.parametrize("name", CRITERIA.names())
 def test_criteria_score_every_weight(name, toy_context):
-    weight = torch.tensor([[1.0, -2.0]])
-    scores = CRITERIA.create(name).score(weight, layer="x", context=toy_context)
-    assert scores.shape == weight.shape
+    model = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False))
+    model[0].weight.data.copy_(torch.tensor([[1.0, -2.0]]))
+    scores = CRITERIA.create(name).scores(model, ["0"], toy_context)["0"]
+    assert scores.shape == (1, 2)
     if name == "magnitude":
         assert scores.tolist() == [[1.0, 2.0]]

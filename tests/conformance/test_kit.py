@@ -7,7 +7,7 @@ import numpy as np
 import pydantic
 import pytest
 
-from shrinkproof.compressors.criteria import Magnitude
+from shrinkproof.compressors.criteria.weights import Magnitude
 from shrinkproof.compressors.recalibrate import Recalibration
 from shrinkproof.compressors.weights import WeightPruning
 from shrinkproof.corruptions.noise import GaussianNoise
@@ -117,14 +117,17 @@ def test_corruptions(members, sentence):
 @pytest.mark.parametrize(
     ("score", "sentence"),
     [
-        (lambda _, w, layer, context: w[0].abs(), "must have the shape of the weights"),
-        (lambda _, w, layer, context: w / 0, "must be finite"),
-        (lambda _, w, layer, context: w.zero_(), "weights must stay untouched"),
-        (lambda _, w, layer, context: w * next(_COUNTER), "same streams must give the same"),
+        (lambda w: w[0].abs(), "must have the shapes"),
+        (lambda w: w / 0, "must be finite"),
+        (lambda w: w.zero_(), "model must stay untouched"),
+        (lambda w: w * next(_COUNTER), "same streams must give the same"),
     ],
 )
 def test_criteria(score, sentence):
-    _finds(check_criterion, _variant(Magnitude, score=score), sentence)
+    def scores(_, model, layers, context):
+        return {layer: score(model.get_submodule(layer).weight.detach()) for layer in layers}
+
+    _finds(check_criterion, _variant(Magnitude, scores=scores), sentence)
 
 
 def _edited(change):

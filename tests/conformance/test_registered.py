@@ -3,7 +3,7 @@
 import pytest
 
 from shrinkproof.compressors import COMPRESSORS
-from shrinkproof.compressors.criteria import CRITERIA
+from shrinkproof.compressors.criteria import CHANNEL_CRITERIA, CRITERIA
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.data import DATA
 from shrinkproof.engines import ENGINES
@@ -11,6 +11,7 @@ from shrinkproof.evaluators import EVALUATORS
 from shrinkproof.metrics import METRICS
 from shrinkproof.models import MODELS
 from shrinkproof.testing import (
+    check_channel_criterion,
     check_compressor,
     check_corruption,
     check_criterion,
@@ -26,7 +27,10 @@ SETTINGS = {
 }
 """Where the guessed settings do not do: required text, or work that would take long."""
 
-REGISTRIES = (COMPRESSORS, CORRUPTIONS, CRITERIA, DATA, ENGINES, EVALUATORS, METRICS, MODELS)
+REGISTRIES = (
+    *(CHANNEL_CRITERIA, COMPRESSORS, CORRUPTIONS, CRITERIA),
+    *(DATA, ENGINES, EVALUATORS, METRICS, MODELS),
+)
 
 
 @pytest.mark.parametrize("name", COMPRESSORS.builtin)
@@ -37,6 +41,11 @@ def test_compressor(name):
 @pytest.mark.parametrize("name", CRITERIA.builtin)
 def test_criterion(name):
     check_criterion(CRITERIA.get(name))
+
+
+@pytest.mark.parametrize("name", CHANNEL_CRITERIA.builtin)
+def test_channel_criterion(name):
+    check_channel_criterion(CHANNEL_CRITERIA.get(name))
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS.builtin)

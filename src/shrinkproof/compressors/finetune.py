@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-import pydantic
-
-from shrinkproof.errors import CompressionError
-from shrinkproof.protocols import Context, Needs, Role
+from shrinkproof.protocols import Context, Role
 from shrinkproof.records import Change, Json
-from shrinkproof.registry import Fraction, component, fields_of
-from shrinkproof.training.loop import Optimizer, Precision, Schedule, train
+from shrinkproof.registry import component, fields_of
+from shrinkproof.training.settings import Training
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @component
-class FineTuning:
+class FineTuning(Training):
     """Train the model on, with its masks, codebooks and grids in force.
 
     Zeros stay zero, shared values move together (along the mean gradient of their weights, so
@@ -44,56 +41,24 @@ class FineTuning:
     version: ClassVar[int] = 1
     role: ClassVar[Role] = Role.RECOVER
 
-    epochs: Annotated[int, pydantic.Field(ge=1)]
-    learning_rate: Annotated[float, pydantic.Field(gt=0)] = 0.01
-    optimizer: Optimizer = "sgd"
-    momentum: Fraction = 0.9
-    weight_decay: Annotated[float, pydantic.Field(ge=0)] = 1e-4
-    schedule: Schedule = "cosine"
-    batch: Annotated[int, pydantic.Field(ge=1)] = 128
-    label_smoothing: Fraction = 0.0
-    augment: Annotated[tuple[Literal["crop", "flip"], ...], pydantic.Field(strict=False)] = ()
-    precision: Precision = "float32"
-
-    @property
-    def needs(self) -> Needs:
-        """Training images."""
-        return Needs.TRAINING
-
     def apply(self, model: nn.Module, context: Context) -> tuple[nn.Module, Change]:
         """Train the model; return it with the last epoch's loss and accuracy."""
         from shrinkproof.compressors.constraint import average_level_gradients
 
-        if context.training is None:
-            raise CompressionError(
-                f"{self.name}: needs images of the split 'train', got none; add data.train"
-            )
-        history = train(
-            model,
-            context.training,
-            task=context.task,
-            epochs=self.epochs,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            optimizer=self.optimizer,
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            label_smoothing=self.label_smoothing,
-            augment=self.augment,
-            precision=self.precision,
-            stream=context.stream,
-            note=context.note,
-            adjust=average_level_gradients(model),
-        )
+        history = self.run(model, context, adjust=average_level_gradients(model))
         last = history[-1]
+        images = context.training.count if context.training else 0
         reached: Json = {k: last[k] for k in ("loss", "accuracy") if k in last}
         return model, Change(
             step=self.name,
             version=self.version,
             fields=fields_of(self),
             requested={"epochs": self.epochs},
-            achieved={"epochs": len(history), "images": context.training.count, **reached},
+            achieved={
+                "epochs": len(history),
+                "images": images,
+                **reached,
+            },
         )
 
     def restore(self, model: nn.Module, change: Change) -> nn.Module:  # noqa: ARG002

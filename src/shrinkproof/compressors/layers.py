@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from shrinkproof.errors import CompressionError
@@ -65,6 +67,37 @@ def select_layers(model: nn.Module, scope: Scope, *, step: str) -> Layers:
             + (f" ({skipped})" if skipped else "")
         )
     return layers
+
+
+def matching(
+    names: Iterable[str], include: Sequence[str], exclude: Sequence[str], *, step: str
+) -> tuple[str, ...]:
+    """Return the names that a pattern of ``include`` matches and none of ``exclude``, in order.
+
+    Patterns are those of a shell: ``*`` stands for any text, dots included.
+
+    Raises:
+        CompressionError: a pattern matches no name, or nothing is left.
+    """
+    names = tuple(names)
+    for pattern in (*include, *exclude):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise CompressionError(
+                f"{step}: each pattern must match a layer, got {pattern!r}, which matches none; "
+                f"the layers are {', '.join(names)}"
+            )
+    left = tuple(
+        name
+        for name in names
+        if any(fnmatchcase(name, pattern) for pattern in include)
+        and not any(fnmatchcase(name, pattern) for pattern in exclude)
+    )
+    if not left:
+        raise CompressionError(
+            f"{step}: at least one layer must be left to treat, got none: {', '.join(exclude)} "
+            f"takes away all that {', '.join(include)} selects"
+        )
+    return left
 
 
 def _storage(module: nn.Module) -> object:

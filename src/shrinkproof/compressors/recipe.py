@@ -14,7 +14,7 @@ import pydantic
 
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.errors import CompressionError, ModelError
-from shrinkproof.protocols import Compressor, Context, Needs, Role
+from shrinkproof.protocols import Compressor, Context, Needs, Role, recovery_of
 from shrinkproof.records import Change, Json
 from shrinkproof.registry import identity_of
 
@@ -50,9 +50,15 @@ class Recipe:
     def schedule(self) -> list[Json]:
         """Return the identities of the steps that recover, in order.
 
-        The dense control of a recipe is the recipe of exactly these steps.
+        The dense control of a recipe is the recipe of exactly these steps. A step that compresses
+        and trains counts with its training.
         """
-        return [identity_of(step) for step in self.steps if step.role is Role.RECOVER]
+        return [identity_of(step) for step in self.recovery]
+
+    @property
+    def recovery(self) -> tuple[Compressor, ...]:
+        """The steps of the recipe's dense control: its training, without its compression."""
+        return tuple(inner for step in self.steps for inner in recovery_of(step))
 
     def apply(self, model: nn.Module, context: Context) -> tuple[nn.Module, tuple[Change, ...]]:
         """Return a compressed copy in evaluation mode, and one change for each step.
@@ -73,11 +79,18 @@ class Recipe:
         self._check(model, context)
         model = _private_copy(model).to(context.device).eval()
         model.zero_grad(set_to_none=True)
+        teacher = _teacher(model) if Needs.TEACHER in self.needs else None
         promises = Promises()
         changes: list[Change] = []
         seen: Counter[str] = Counter()
         for position, step in enumerate(self.steps, start=1):
-            inner = replace(context, stream=_substream(context.stream, step.name, seen[step.name]))
+            inner = replace(
+                context,
+                stream=_substream(context.stream, step.name, seen[step.name]),
+                scratch=context.scratch and context.scratch / f"{position}-{step.name}",
+                changes=tuple(changes),
+                teacher=teacher,
+            )
             seen[step.name] += 1
             model, change = step.apply(model, inner)
             model.eval()
@@ -111,6 +124,7 @@ class Recipe:
             for need, split, given in (
                 (Needs.TRAINING, "train", context.training),
                 (Needs.CALIBRATION, "calibrate", context.calibration),
+                (Needs.VALIDATION, "select", context.validation),
             ):
                 if need in step.needs and given is None:
                     raise CompressionError(
@@ -147,6 +161,14 @@ def _private_copy(model: nn.Module) -> nn.Module:
             f"{type(error).__name__}: {error}. Tensors that carry gradients, locks and open files "
             "as attributes prevent it."
         ) from error
+
+
+def _teacher(model: nn.Module) -> nn.Module:
+    """Return a frozen copy of the model as it is now."""
+    teacher = _private_copy(model).eval()
+    for parameter in teacher.parameters():
+        parameter.requires_grad = False
+    return teacher
 
 
 def _step_of(change: Change) -> Any:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
-from shrinkproof.compressors.criteria import CRITERIA
+from shrinkproof.compressors.criteria import CriterionField
+from shrinkproof.compressors.criteria.weights import Magnitude
 from shrinkproof.compressors.layers import Scope, select_layers
-from shrinkproof.errors import CompressionError, UnknownNameError
+from shrinkproof.errors import CompressionError
 from shrinkproof.protocols import Context, Criterion, Needs, Role
 from shrinkproof.records import Change
 from shrinkproof.registry import Fraction, OpenFraction, component, fields_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-
-def _known_criterion(name: str) -> str:
-    if name not in CRITERIA:
-        raise ValueError(str(UnknownNameError(CRITERIA.kind, name, CRITERIA.names())))
-    return name
 
 
 @component
@@ -39,7 +35,7 @@ class WeightPruning:
         ratio: fraction of the treated weights that are zero afterwards, 0 to 1, both excluded.
         scope: ``global`` ranks the weights of all layers together, ``layer`` each on its own.
         layers: ``conv`` or ``conv+linear``.
-        criterion: registered name of what scores the weights.
+        criterion: what scores the weights: a registered name, or a name with its settings.
         floor: fraction of each tensor that is kept in any case, and at least one weight.
 
     Raises:
@@ -56,7 +52,7 @@ class WeightPruning:
     ratio: OpenFraction
     scope: Literal["global", "layer"] = "global"
     layers: Scope = "conv"
-    criterion: Annotated[str, pydantic.AfterValidator(_known_criterion)] = "magnitude"
+    criterion: CriterionField = Magnitude()
     floor: Fraction = 0.02
 
     @pydantic.model_validator(mode="after")
@@ -71,7 +67,7 @@ class WeightPruning:
     @property
     def needs(self) -> Needs:
         """What the criterion needs."""
-        needs: Needs = CRITERIA.create(self.criterion).needs
+        needs: Needs = self.criterion.needs
         return needs
 
     def apply(self, model: nn.Module, context: Context) -> tuple[nn.Module, Change]:
@@ -84,11 +80,12 @@ class WeightPruning:
         for layer, modules in chosen.treated.items():
             for module in modules:
                 _check_order(module, layer)
-        criterion: Criterion = CRITERIA.create(self.criterion)
+        found = _scores(self.criterion, model, chosen.treated, context)
         scores, dead, layers = [], [], {}
         for layer, modules in chosen.treated.items():
-            score, alive = _scores(criterion, modules[0], layer, context)
-            scores.append(score)
+            alive = _alive(modules[0])
+            found[layer][~alive] = -np.inf
+            scores.append(found[layer])
             dead.append(~alive)
         removed = self._select(scores)
         for (layer, modules), gone, old in zip(chosen.treated.items(), removed, dead, strict=True):
@@ -152,28 +149,38 @@ def _part(ratio: float, size: int) -> int:
 
 
 def _scores(
-    criterion: Criterion, module: nn.Module, layer: str, context: Context
-) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
-    """Return flat scores, minus infinity where already masked, and where weights are alive."""
+    criterion: Criterion, model: nn.Module, layers: Mapping[str, list[nn.Module]], context: Context
+) -> dict[str, NDArray[np.floating]]:
+    """Return layer -> flat scores, checked."""
+    from shrinkproof.compressors.constraint import weight_of
+
+    weights = {layer: weight_of(modules[0]) for layer, modules in layers.items()}
+    for layer, weight in weights.items():
+        _check_finite(weight, f"{WeightPruning.name}: the weights of {layer}", "repair the model")
+    scores = criterion.scores(model, tuple(layers), context)
+    found: dict[str, NDArray[np.floating]] = {}
+    for layer, weight in weights.items():
+        what = f"criterion {criterion.name!r}: the scores of {layer}"
+        shape = tuple(scores[layer].shape) if layer in scores else None
+        if shape != tuple(weight.shape):
+            raise CompressionError(
+                f"{what} must have the shape of the weight {tuple(weight.shape)}, got {shape}; "
+                "repair the criterion"
+            )
+        _check_finite(scores[layer], what, "repair the criterion")
+        found[layer] = scores[layer].detach().cpu().numpy().ravel().copy()
+    return found
+
+
+def _alive(module: nn.Module) -> NDArray[np.bool_]:
+    """Return which weights no mask has removed yet, flat."""
     from shrinkproof.compressors.constraint import Mask, constraints_of, weight_of
 
-    weight = weight_of(module)
-    _check_finite(weight, f"{WeightPruning.name}: the weights of {layer}", "repair the model")
-    score = criterion.score(weight, layer=layer, context=context)
-    what = f"criterion {criterion.name!r}: the scores of {layer}"
-    if score.shape != weight.shape:
-        raise CompressionError(
-            f"{what} must have the shape of the weight {tuple(weight.shape)}, got "
-            f"{tuple(score.shape)}; repair the criterion"
-        )
-    _check_finite(score, what, "repair the criterion")
-    flat = score.detach().cpu().numpy().ravel().copy()
-    alive = np.ones(flat.size, dtype=bool)
+    alive = np.ones(weight_of(module).numel(), dtype=bool)
     for constraint in constraints_of(module):
         if isinstance(constraint, Mask):
             alive &= constraint.mask.cpu().numpy().ravel()
-    flat[~alive] = -np.inf
-    return flat, alive
+    return alive
 
 
 def _check_finite(values: Tensor, what: str, advice: str) -> None:

@@ -31,6 +31,7 @@ _SLOT: Final = re.compile(r"\{([^{}]*)\}")
 _NEEDED: Final = {
     Needs.CALIBRATION: ("calibrate", "calibration images", "{use: ..., count: 512}"),
     Needs.TRAINING: ("train", "training images", "{use: ...}"),
+    Needs.VALIDATION: ("select", "validation images", "{use: ...}"),
 }
 
 

@@ -235,7 +235,11 @@ class _Planner:
 
 def splits_for(needs: Needs) -> tuple[str, ...]:
     """Return the splits that a recipe with these needs reads."""
-    reads = {"train": Needs.TRAINING, "calibrate": Needs.CALIBRATION}
+    reads = {
+        "train": Needs.TRAINING,
+        "calibrate": Needs.CALIBRATION,
+        "select": Needs.VALIDATION,
+    }
     return tuple(name for name, need in reads.items() if need in needs)
 
 
@@ -244,8 +248,8 @@ def _schedule(steps: tuple[Any, ...]) -> tuple[Any, ...]:
 
     A recipe that compresses nothing would be its own control and gets none.
     """
-    rest = tuple(step for step in steps if step.role is Role.RECOVER)
-    return rest if len(rest) < len(steps) else ()
+    compresses = any(step.role is not Role.RECOVER for step in steps)
+    return Recipe(steps).recovery if compresses else ()
 
 
 def _repeats(repeats: int, steps: tuple[Any, ...]) -> int:

@@ -242,6 +242,7 @@ def make_context(
         stream=functools.partial(randomness.stream, inputs.spec.seed, "prepare", repeat),
         calibration=feeds.get("calibrate"),
         training=feeds.get("train"),
+        validation=feeds.get("select"),
         note=note,
     )
 

@@ -5,7 +5,11 @@ check raises `AssertionError` with a sentence that names the class and the broke
 """
 
 from shrinkproof.testing.component import example_settings
-from shrinkproof.testing.compressor import check_compressor, check_criterion
+from shrinkproof.testing.compressor import (
+    check_channel_criterion,
+    check_compressor,
+    check_criterion,
+)
 from shrinkproof.testing.corruption import check_corruption
 from shrinkproof.testing.engine import check_engine
 from shrinkproof.testing.evaluator import check_evaluator
@@ -19,6 +23,7 @@ from shrinkproof.testing.toys import (
 )
 
 __all__ = [
+    "check_channel_criterion",
     "check_compressor",
     "check_corruption",
     "check_criterion",

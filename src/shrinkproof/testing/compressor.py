@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from shrinkproof.compressors import COMPRESSORS
-from shrinkproof.compressors.criteria import CRITERIA
+from shrinkproof.compressors.criteria import CHANNEL_CRITERIA, CRITERIA
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.errors import CompressionError
 from shrinkproof.protocols import Context, Needs, Role
 from shrinkproof.records import Change
-from shrinkproof.registry import fields_of
+from shrinkproof.registry import Registry, fields_of
 from shrinkproof.testing.component import check_component, example_settings, refuses
 from shrinkproof.testing.toys import tiny_context, tiny_images, tiny_model
 
@@ -158,19 +159,62 @@ def check_criterion(cls: type[Any], **settings: Any) -> None:
     Raises:
         AssertionError: a rule is broken; the sentence names the class and the rule.
     """
+    shapes = {
+        layer: tuple(tiny_model().get_parameter(f"{layer}.weight").shape) for layer in _LAYERS
+    }
+    _check_scores(cls, settings, CRITERIA, shapes)
+
+
+def check_channel_criterion(cls: type[Any], **settings: Any) -> None:
+    """Check what scores channels: one finite score >= 0 for each, same streams, same scores.
+
+    Args:
+        cls: the class.
+        settings: values of its fields; required ones that are left out are guessed.
+
+    Raises:
+        AssertionError: a rule is broken; the sentence names the class and the rule.
+    """
+    shapes = {layer: shape[:1] for layer, shape in _weight_shapes().items()}
+    criterion, scores = _check_scores(cls, settings, CHANNEL_CRITERIA, shapes)
+    name = cls.__name__
+    assert isinstance(criterion.comparable, bool), f"{name}: comparable must be True or False"
+    assert all(bool((s >= 0).all()) for s in scores.values()), f"{name}: scores must be >= 0"
+
+
+_LAYERS: Final = ("0", "4")
+"""The convolutions of `tiny_model`."""
+
+
+def _weight_shapes() -> dict[str, tuple[int, ...]]:
+    model = tiny_model()
+    return {layer: tuple(model.get_parameter(f"{layer}.weight").shape) for layer in _LAYERS}
+
+
+def _check_scores(
+    cls: type[Any], settings: dict[str, Any], registry: Registry, shapes: Mapping[str, Any]
+) -> tuple[Any, Mapping[str, Tensor]]:
     settings = example_settings(cls, **settings)
-    criterion = check_component(cls, settings, CRITERIA, ("Input", "Output", "Reference"))
+    criterion = check_component(cls, settings, registry, ("Input", "Output", "Reference"))
     name = cls.__name__
     assert isinstance(criterion.needs, Needs), f"{name}: needs must be a Needs"
+    model = tiny_model()
+    before = _snapshot(model)
     context = tiny_context(needs=criterion.needs)
-    weight = tiny_model().get_parameter("0.weight").detach()
-    kept = weight.clone()
-    first = criterion.score(weight, layer="0", context=context)
-    assert first.shape == weight.shape, (
-        f"{name}: scores must have the shape of the weights {tuple(weight.shape)}, got "
-        f"{tuple(first.shape)}"
+    first = criterion.scores(model, _LAYERS, context)
+    got = {layer: tuple(score.shape) for layer, score in first.items()}
+    assert got == shapes, f"{name}: scores must have the shapes {shapes}, got {got}"
+    assert all(bool(s.isfinite().all()) for s in first.values()), f"{name}: scores must be finite"
+    assert _snapshot(model) == before, f"{name}: the model must stay untouched"
+    assert all(p.grad is None for p in model.parameters()), f"{name}: must leave no gradients"
+    second = criterion.scores(model, _LAYERS, tiny_context(needs=criterion.needs))
+    assert all(first[k].equal(second[k]) for k in first), (
+        f"{name}: the same streams must give the same scores"
     )
-    assert bool(first.isfinite().all()), f"{name}: scores must be finite"
-    assert weight.equal(kept), f"{name}: the weights must stay untouched"
-    second = criterion.score(weight, layer="0", context=context)
-    assert first.equal(second), f"{name}: the same streams must give the same scores"
+    if criterion.needs is not Needs.NOTHING:
+        refuses(
+            lambda: criterion.scores(model, _LAYERS, tiny_context(needs=Needs.NOTHING)),
+            CompressionError,
+            f"{name}: without the images that it needs it must raise a CompressionError",
+        )
+    return criterion, first

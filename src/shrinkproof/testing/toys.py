@@ -90,12 +90,12 @@ def tiny_context(
     images: ImageSet | None = None,
     *,
     seed: int = 0,
-    needs: Needs = Needs.CALIBRATION | Needs.TRAINING,
+    needs: Needs = Needs.CALIBRATION | Needs.TRAINING | Needs.VALIDATION,
 ) -> Context:
     """Return what a step may use, on the CPU.
 
     Args:
-        images: serve for calibration and training; `tiny_images` by default.
+        images: serve for calibration, training and validation; `tiny_images` by default.
         seed: root of the random streams.
         needs: which parts to fill in; the others are None.
     """
@@ -113,6 +113,7 @@ def tiny_context(
         stream=partial(stream, "tiny context", seed),
         calibration=feed if Needs.CALIBRATION in needs else None,
         training=feed if Needs.TRAINING in needs else None,
+        validation=feed if Needs.VALIDATION in needs else None,
     )
 
 

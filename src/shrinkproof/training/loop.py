@@ -48,6 +48,7 @@ def train(
     stream: Callable[..., np.random.Generator],
     note: Callable[[Mapping[str, Any]], None] = ignore_note,
     adjust: Callable[[], None] | None = None,
+    each_step: Callable[[int, int], None] | None = None,
 ) -> list[Json]:
     """Train a model in place and return one entry of history for each epoch.
 
@@ -75,6 +76,7 @@ def train(
         stream: named parts -> random generator; called with what it is for and the epoch.
         note: receives ``epoch, epochs, loss, accuracy`` after each epoch.
         adjust: called between the gradients and the step.
+        each_step: called after each step with how many are done and how many there are.
 
     Returns:
         For each epoch ``epoch`` (from 1), ``epochs``, ``loss`` (mean over images), ``accuracy``
@@ -106,6 +108,8 @@ def train(
                 for inputs, target in batches:
                     rate = rate_at(run.step, steps, learning_rate, schedule)
                     run.learn(inputs, target, rate, epoch + 1)
+                    if each_step is not None:
+                        each_step(run.step, steps)
                 history.append(run.finish(epoch + 1, epochs, time.perf_counter() - start))
                 note({k: history[-1][k] for k in _NOTED if k in history[-1]})
         finally:

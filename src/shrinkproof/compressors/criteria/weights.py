@@ -1,0 +1,74 @@
+"""Which single weights matter: scores, lowest removed first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from shrinkproof.protocols import Context, Needs
+from shrinkproof.registry import component
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@component
+class Magnitude:
+    """Absolute value of each weight.
+
+    Input: layers with a weight of any shape, finite.
+    Output: scores of the shape of each weight, >= 0.
+    Reference: Han et al. 2015, arXiv:1506.02626.
+    """
+
+    name: ClassVar[str] = "magnitude"
+    version: ClassVar[int] = 1
+
+    @property
+    def needs(self) -> Needs:
+        """Nothing besides the model."""
+        return Needs.NOTHING
+
+    def scores(
+        self,
+        model: nn.Module,
+        layers: Sequence[str],
+        context: Context,  # noqa: ARG002
+    ) -> Mapping[str, Tensor]:
+        """Return the absolute value of each weight."""
+        from shrinkproof.compressors.constraint import weight_of
+
+        return {layer: weight_of(model.get_submodule(layer)).abs() for layer in layers}
+
+
+@component
+class Random:
+    """Chance: the control that every criterion must beat.
+
+    Input: layers with a weight of any shape.
+    Output: scores of the shape of each weight, uniform on [0, 1), float64.
+    Reference: Blalock et al. 2020, arXiv:2003.03033, section 3.
+    """
+
+    name: ClassVar[str] = "random"
+    version: ClassVar[int] = 1
+
+    @property
+    def needs(self) -> Needs:
+        """Nothing besides the model."""
+        return Needs.NOTHING
+
+    def scores(
+        self, model: nn.Module, layers: Sequence[str], context: Context
+    ) -> Mapping[str, Tensor]:
+        """Return scores that depend only on the context's stream and the layer's name."""
+        import torch
+
+        from shrinkproof.compressors.constraint import weight_of
+
+        found: dict[str, Tensor] = {}
+        for layer in layers:
+            weight = weight_of(model.get_submodule(layer))
+            drawn = context.stream("criterion", "random", layer).random(tuple(weight.shape))
+            found[layer] = torch.from_numpy(drawn).to(weight.device)
+        return found
