@@ -62,6 +62,7 @@ def test_torch_is_not_imported():
         (("cpu", "usable_cores"), 99, True),
         (("cpu", "quota_cores"), 0.5, True),
         (("cpu", "governor"), "powersave", True),
+        (("cpu", "frequency"), 1, False),
         (("packages", "onnxruntime"), "0.0", True),
         (("packages", "torch"), "0.0", True),
         (("packages", "polars"), "0.0", False),
@@ -88,19 +89,27 @@ def test_cpu_of_an_x86_linux(files):
     files["/proc/cpuinfo"] = X86
     files["/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"] = "powersave"
     files["/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"] = "4500000"
-    cpu = environment._cpu()
+    cpu = environment.describe_cpu()
     assert cpu["model"] == "Some CPU 3000"
     assert cpu["flags"] == ["avx2", "avx512_vnni", "avx512f"]
     assert (cpu["governor"], cpu["max_frequency"]) == ("powersave", 4_500_000_000)
 
 
+def test_frequency_of_the_kernel_goes_before_that_of_the_processor(files):
+    assert environment.cpu_frequency() is None
+    files["/proc/cpuinfo"] = "processor : 0\ncpu MHz : 2596.132\n\nprocessor : 1\ncpu MHz : 800.0"
+    assert environment.cpu_frequency() == 2_596_132_000
+    files["/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"] = "3100000"
+    assert environment.cpu_frequency() == 3_100_000_000
+
+
 def test_cpu_of_an_arm_linux(files):
     files["/proc/cpuinfo"] = ARM
-    assert environment._cpu()["flags"] == ["asimddp", "i8mm"]
+    assert environment.describe_cpu()["flags"] == ["asimddp", "i8mm"]
 
 
 def test_unreadable_is_none_not_empty(files):
-    cpu = environment._cpu()
+    cpu = environment.describe_cpu()
     assert cpu["flags"] is None
     assert cpu["governor"] is None
     assert cpu["max_frequency"] is None

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
+    from shrinkproof.compression import CompressedModel, compress
+    from shrinkproof.compression.sensitivity import LayerSensitivity, sensitivity
     from shrinkproof.compressors.cluster import Clustering
     from shrinkproof.compressors.finetune import FineTuning
     from shrinkproof.compressors.fold import Fold
@@ -50,6 +52,7 @@ _PLACES: Final = {
     "Change": "shrinkproof.records",
     "ClassificationPredictions": "shrinkproof.predictions",
     "Clustering": "shrinkproof.compressors.cluster",
+    "CompressedModel": "shrinkproof.compression",
     "CompressionError": "shrinkproof.errors",
     "Condition": "shrinkproof.records",
     "Context": "shrinkproof.protocols",
@@ -59,6 +62,7 @@ _PLACES: Final = {
     "FineTuning": "shrinkproof.compressors.finetune",
     "Fold": "shrinkproof.compressors.fold",
     "ImageSet": "shrinkproof.data.imageset",
+    "LayerSensitivity": "shrinkproof.compression.sensitivity",
     "LoadedModel": "shrinkproof.models.loaded",
     "MissingExtraError": "shrinkproof.errors",
     "ModelError": "shrinkproof.errors",
@@ -79,8 +83,10 @@ _PLACES: Final = {
     "UnsupportedLayerError": "shrinkproof.errors",
     "UsageError": "shrinkproof.errors",
     "WeightPruning": "shrinkproof.compressors.weights",
+    "compress": "shrinkproof.compression",
     "corrupt": "shrinkproof.corruptions.anyimage",
     "load_model": "shrinkproof.models.reference",
+    "sensitivity": "shrinkproof.compression.sensitivity",
 }
 
 __all__ = [
@@ -89,6 +95,7 @@ __all__ = [
     "Change",
     "ClassificationPredictions",
     "Clustering",
+    "CompressedModel",
     "CompressionError",
     "Condition",
     "Context",
@@ -98,6 +105,7 @@ __all__ = [
     "FineTuning",
     "Fold",
     "ImageSet",
+    "LayerSensitivity",
     "LoadedModel",
     "MissingExtraError",
     "ModelError",
@@ -118,8 +126,10 @@ __all__ = [
     "UnsupportedLayerError",
     "UsageError",
     "WeightPruning",
+    "compress",
     "corrupt",
     "load_model",
+    "sensitivity",
 ]
 
 

@@ -37,27 +37,32 @@ data:                                      # 1,797 digits that come with scikit-
 
 recipes:
   prune{ratio}:
-    grid: {ratio: [0.5, 0.7, 0.9]}
+    grid: {ratio: [0.7, 0.9]}
     steps:
       - prune.weights: {ratio: "{ratio}"}
       - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
+  channels0.5:
+    steps:
+      - prune.channels: {ratio: 0.5, round_to: 2}
+      - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
   cluster16:
     steps:
+      - fold
       - cluster: {levels: 16}
   int8:
     steps:
-      - quantize.static: {}
-  prune0.7-int8:
+      - quantize.static
+  channels0.5-int8:
     steps:
-      - prune.weights: {ratio: 0.7}
+      - prune.channels: {ratio: 0.5, round_to: 2}
       - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
-      - quantize.static: {}
+      - quantize.static
 
 conditions:
   common: {use: common-corruptions, severities: [1, 2, 3, 4, 5]}
 
 measure:
-  cost: {latency: {batch: 1, threads: 1, repeats: 200}}
+  cost: {latency: {}}
 
 select:
   minimize: [robustness.mean_error, cost.bytes_zip]
@@ -90,32 +95,38 @@ def _train_baseline(study: Study, store: Store, progress: Progress) -> None:
     """Train the network on the train split of the demo's study and write its weights."""
     import functools
 
+    import torch
     from safetensors.torch import save
 
     from shrinkproof import randomness
     from shrinkproof.models.reference import ModelSpec, load_model
+    from shrinkproof.protocols import Context
     from shrinkproof.tasks import TASKS
     from shrinkproof.training.feed import ImageFeed
-    from shrinkproof.training.loop import train
+    from shrinkproof.training.settings import Training
 
     start = time.perf_counter()
     progress.begin("train", EPOCHS)
     spec = study.spec.models[MODEL]
     untrained = ModelSpec(use=spec.arch, classes=spec.classes, preprocess=spec.preprocess)
     model = load_model(untrained, {})
-    train(
-        model.module,
-        ImageFeed(study.inputs.splits(["train"]).sets["train"], model.preprocess),
+    context = Context(
         task=TASKS.create(study.spec.task),
+        example=torch.zeros((1, *model.input_shape)),
+        device=torch.device("cpu"),
+        training=ImageFeed(study.inputs.splits(["train"]).sets["train"], model.preprocess),
+        stream=functools.partial(randomness.stream, "demo"),
+        note=lambda values: progress.advance(f"epoch {values['epoch']}"),
+    )
+    training = Training(
         epochs=EPOCHS,
         batch=64,
         learning_rate=0.2,
         weight_decay=5e-4,
         schedule="onecycle",
         augment=("crop",),
-        stream=functools.partial(randomness.stream, "demo"),
-        note=lambda values: progress.advance(f"epoch {values['epoch']}"),
     )
+    training.run(model.module, context)
     weights = {name: tensor.contiguous() for name, tensor in model.module.state_dict().items()}
     store.write_bytes(store.path / WEIGHTS, save(weights))
     progress.end("train", time.perf_counter() - start)

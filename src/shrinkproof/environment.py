@@ -34,6 +34,9 @@ _NOTED: Final = (
     "onnx", "onnxscript", "pillow", "polars", "pydantic", "safetensors", "scikit-learn", "scipy",
     "shrinkproof", "timm", "torchvision",
 )  # fmt: skip
+_MOMENTARY: Final = ("frequency",)
+"""What changes from one moment to the next on the same machine, and is in no key."""
+
 _SECONDS: Final = 10.0
 
 
@@ -55,7 +58,7 @@ def capture(*, directory: Path | None = None) -> Json:
             "implementation": platform.python_implementation(),
             "version": platform.python_version(),
         },
-        "cpu": _cpu(),
+        "cpu": describe_cpu(),
         "memory": _memory(),
         "gpus": _gpus(),
         "packages": _versions((*RUNTIMES, *_NOTED)),
@@ -70,8 +73,8 @@ def environment_key(environment: Mapping[str, Any]) -> str:
     """Return the key of everything in a description that can change a latency, 16 hex digits.
 
     These are system and architecture, CPU (model, instructions, cores, quota, governor, highest
-    frequency), GPUs with driver, versions of Python and the runtimes, and thread settings. Not in
-    it: memory, kernel release, other packages, git state.
+    and lowest frequency), GPUs with driver, versions of Python and the runtimes, and thread
+    settings. Not in it: the momentary frequency, memory, kernel release, other packages, git state.
 
     Args:
         environment: what `capture` returned.
@@ -83,7 +86,7 @@ def environment_key(environment: Mapping[str, Any]) -> str:
         {
             "system": [system["system"], system["machine"]],
             "python": environment["python"],
-            "cpu": environment["cpu"],
+            "cpu": {k: v for k, v in environment["cpu"].items() if k not in _MOMENTARY},
             "gpus": [[gpu["name"], gpu["driver"]] for gpu in environment["gpus"]],
             "packages": {name: packages[name] for name in RUNTIMES if name in packages},
             "threads": environment["threads"],
@@ -91,24 +94,54 @@ def environment_key(environment: Mapping[str, Any]) -> str:
     )
 
 
-def _cpu() -> Json:
+def describe_cpu() -> Json:
+    """Return model, cores, instructions and frequencies of the processor."""
     table = _cpu_table()
     words = table.get("flags") or table.get("Features")
-    try:
-        usable = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        usable = os.cpu_count() or 1
-    scaling = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-    highest = _read(scaling / "cpuinfo_max_freq")
     return {
         "model": table.get("model name") or _mac_model() or platform.processor() or None,
         "logical_cores": os.cpu_count(),
-        "usable_cores": usable,
+        "usable_cores": usable_cores(),
         "quota_cores": _quota(),
         "flags": None if words is None else sorted(set(FLAGS) & set(words.split())),
-        "governor": _read(scaling / "scaling_governor"),
-        "max_frequency": int(highest) * 1000 if highest and highest.isdigit() else None,
+        "governor": _read(_scaling(0) / "scaling_governor"),
+        "frequency": cpu_frequency(),
+        "min_frequency": _hertz(_scaling(0) / "cpuinfo_min_freq"),
+        "max_frequency": _hertz(_scaling(0) / "cpuinfo_max_freq"),
     }
+
+
+def usable_cores() -> int:
+    """Return how many logical cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def cpu_frequency() -> int | None:
+    """Return the momentary frequency of the fastest core in hertz, None where nobody tells.
+
+    The fastest one, because it is the one that works while the others wait.
+    """
+    told = [_hertz(_scaling(core) / "scaling_cur_freq") for core in range(os.cpu_count() or 1)]
+    known = [hertz for hertz in told if hertz is not None]
+    if not known:
+        lines = (_read(Path("/proc/cpuinfo")) or "").splitlines()
+        megahertz = (line.partition(":")[2] for line in lines if line.startswith("cpu MHz"))
+        known = [round(1e6 * float(text)) for text in megahertz]
+    return max(known, default=None)
+
+
+def _scaling(core: int) -> Path:
+    """Return the folder in which Linux tells how it sets the frequency of a core."""
+    return Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq")
+
+
+def _hertz(path: Path) -> int | None:
+    """Return the frequency in a file of Linux, which writes kilohertz."""
+    text = _read(path)
+    return int(text) * 1000 if text and text.isdigit() else None
 
 
 def _cpu_table() -> dict[str, str]:

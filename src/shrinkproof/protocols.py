@@ -120,6 +120,9 @@ class Context:
             kept. The step makes it, and whoever gave it removes it when the recipe is done.
         probe: measures size and speed of exported files; None where nobody can.
         changes: what the steps before this one did; a recipe fills it in.
+        trained: how many trainings the recipe has had before this one; a recipe fills it in.
+        schedule: ``stream`` of all trainings of a recipe, so that a candidate and its dense control
+            see the images in the same order; a recipe fills it in, None takes ``stream``.
     """
 
     task: Task
@@ -134,10 +137,25 @@ class Context:
     scratch: Path | None = None
     probe: Probe | None = None
     changes: tuple[Change, ...] = ()
+    trained: int = 0
+    schedule: Callable[..., np.random.Generator] | None = None
+
+    def draw_training(self, *parts: str | int) -> np.random.Generator:
+        """Return the random generator for a part of the training at hand."""
+        if self.schedule is None:
+            return self.stream(*parts)
+        return self.schedule(self.trained, *parts)
 
 
 class Compressor(Protocol):
-    """One step of a recipe: prune, quantize, cluster, train, or recalibrate."""
+    """One step of a recipe: prune, quantize, cluster, train, or recalibrate.
+
+    A class may say in ``makes`` what it leaves in the weights, and in ``destroys`` what it cannot
+    follow, both ``ClassVar[frozenset[str]]``: ``zeros``, ``levels`` (few shared values), ``grid``
+    (a shorter number format), ``folded`` (batch norms merged into the layers before them). An
+    order of steps that cannot work is then found before anything is computed; steps that do not
+    touch each other's layers (fields ``include`` and ``exclude``) go in any order.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -218,7 +236,8 @@ class ChannelCriterion(Protocol):
         """Return for each named layer one score per output channel, (out,), finite, >= 0.
 
         The model is in evaluation mode and stays as it is. A layer for which the criterion is not
-        defined (batch-norm scale without a batch norm) is left out.
+        defined (batch-norm scale without a batch norm) is left out. What belongs in the account of
+        the step goes to ``context.note({"criterion": name, ...})``.
         """
         ...
 

@@ -110,6 +110,7 @@ class Change:
         requested: what was asked, by name (for example ``{"ratio": 0.5}``).
         achieved: what was reached, under the same names where possible.
         layers: per treated layer or tensor, what `restore` and the reader need.
+        structure: what else `restore` needs: the new form of the network, without its numbers.
         untouched: layers left alone although a reader would expect them, each with the reason.
     """
 
@@ -120,6 +121,7 @@ class Change:
     achieved: Json = field(default_factory=dict)
     layers: Json = field(default_factory=dict)
     untouched: Json = field(default_factory=dict)
+    structure: Json = field(default_factory=dict)
 
     def as_json(self) -> Json:
         """Return plain JSON values."""
@@ -162,6 +164,15 @@ class Candidate:
     def label(self) -> str:
         """Readable name, unique within a study."""
         return label_of(self.model, self.recipe, self.repeat)
+
+    @property
+    def is_imitated(self) -> bool:
+        """True where its PyTorch form only imitates the integer arithmetic of its file.
+
+        Weights alone in few bits change no arithmetic: both forms multiply in floating point.
+        """
+        names = [step["name"] for step in self.steps]
+        return any(n.startswith("quantize.") and n != "quantize.weights" for n in names)
 
     def as_json(self) -> Json:
         """Return plain JSON values."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -140,13 +141,18 @@ class Registry:
         return cls
 
     def create(self, name: str, settings: Mapping[str, Any] | None = None) -> Any:
-        """Return a member built from its settings.
+        """Return a member built from its settings, plain JSON values as in a study file.
 
         Raises:
             UnknownNameError: the name is not registered.
             pydantic.ValidationError: a setting is wrong.
         """
-        return self.get(name)(**dict(settings or {}))
+        cls = self.get(name)
+        if not hasattr(cls, "__pydantic_fields__"):
+            return cls(**dict(settings or {}))
+        # JSON is the mode in which strict validation takes lists for tuples and mappings for
+        # components, at any depth.
+        return pydantic.TypeAdapter(cls).validate_json(json.dumps(dict(settings or {})))
 
     def origin(self, name: str) -> str:
         """Return who provides a name: ``shrinkproof`` or the plugin's distribution."""

@@ -33,6 +33,7 @@ _CANDIDATES: Final = "candidates"
 _PREDICTIONS: Final = "predictions"
 _ENVIRONMENT: Final = "environment"
 _MODELS: Final = "models"
+_WORK: Final = "work"
 _ABANDONED: Final = 86_400
 """Seconds after which a temporary file cannot belong to a living writer any more."""
 
@@ -206,6 +207,34 @@ class Store:
                 sync_folder(parent)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    def scratch(self, key: str) -> Path:
+        """Return the folder of what lets the preparation of a candidate go on after a kill."""
+        return self.path / _WORK / key
+
+    def forget_scratch(self, key: str) -> None:
+        """Remove that folder, because the candidate is prepared."""
+        shutil.rmtree(self.scratch(key), ignore_errors=True)
+
+    def write_progress(self, candidate: Candidate, note: Mapping[str, Any]) -> None:
+        """Store how far the preparation of a candidate is; the latest note replaces others."""
+        folder = self.scratch(candidate.key)
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        value = {"label": candidate.label, **note}
+        self.write_text(folder / "progress.json", json.dumps(value) + "\n")
+
+    def in_progress(self) -> list[str]:
+        """Return how far the training of each candidate is that is not prepared yet."""
+        lines = []
+        for key in sorted(self._names(_WORK)):
+            note = self.read_json(f"{_WORK}/{key}/progress.json")
+            if note is None or self.has_candidate(key):
+                continue
+            left = note.get("seconds_left")
+            time_left = "" if left is None else f", about {left:.0f} s left"
+            lines.append(f"{note['label']}: epoch {note['epoch']}/{note['epochs']}{time_left}")
+        return lines
 
     # predictions
 

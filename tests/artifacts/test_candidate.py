@@ -1,14 +1,10 @@
-"""Candidates on disk: reloaded bit for bit, in another process, or refused with the reason."""
+"""Candidates on disk: reloaded bit for bit, or refused with the reason."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -26,8 +22,10 @@ def stored(make):
 def test_all_files_are_written(stored):
     assert sorted(path.name for path in stored.iterdir()) == [
         "changes.json",
+        "layers.json",
         "model.onnx",
         "recipe.json",
+        "weights.packed.safetensors",
         "weights.safetensors",
     ]
 
@@ -47,34 +45,31 @@ def test_every_recipe_is_reloaded_bit_for_bit(name, make, fresh_residual, test_i
     made = make(name)
     fresh = fresh_residual()
     before = {key: value.clone() for key, value in fresh.state_dict().items()}
-    loaded = load_candidate(made.folder, fresh)
-    with torch.no_grad():
-        assert torch.equal(loaded(test_images[:50]), made.module(test_images[:50]))
-    assert not loaded.training
+    for packed in (None, False, True):
+        loaded = load_candidate(made.folder, fresh, packed=packed)
+        with torch.no_grad():
+            assert torch.equal(loaded(test_images[:50]), made.module(test_images[:50]))
+        assert not loaded.training
     assert all(torch.equal(value, before[key]) for key, value in fresh.state_dict().items())
 
 
-def test_new_process_gives_equal_bits(stored, make, test_images, tmp_path):
-    script = (
-        "import importlib.util, sys, numpy as np, torch\n"
-        "from pathlib import Path\n"
-        "spec = importlib.util.spec_from_file_location('nets', sys.argv[1])\n"
-        "nets = importlib.util.module_from_spec(spec)\n"
-        "sys.modules['nets'] = nets\n"
-        "spec.loader.exec_module(nets)\n"
-        "from shrinkproof.artifacts.candidate import load_candidate\n"
-        "torch.set_num_threads(int(sys.argv[4]))\n"
-        "model = load_candidate(Path(sys.argv[2]), nets.Residual())\n"
-        "with torch.inference_mode():\n"
-        "    np.save(sys.argv[3], model(nets.toy_inputs(1000, seed=3)[0][:20]).numpy())\n"
-    )
-    nets = Path(__file__).with_name("conftest.py")
-    out = tmp_path / "logits.npy"
-    arguments = [str(nets), str(stored), str(out), str(torch.get_num_threads())]
-    subprocess.run([sys.executable, "-c", script, *arguments], check=True)
-    with torch.inference_mode():
-        expected = make("levels int8").module(test_images[:20]).numpy()
-    np.testing.assert_array_equal(np.load(out), expected)
+def test_packed_weights_alone_are_enough(stored, make, fresh_residual, tmp_path):
+    shutil.copytree(stored, tmp_path / "copy")
+    (tmp_path / "copy" / "weights.safetensors").unlink()
+    loaded = load_candidate(tmp_path / "copy", fresh_residual())
+    expected = make("levels int8").module.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in loaded.state_dict().items())
+    with pytest.raises(ModelError, match=r"weights\.safetensors: must be the weights"):
+        load_candidate(tmp_path / "copy", fresh_residual(), packed=False)
+
+
+def test_packed_weights_are_smaller_where_there_is_something_to_pack(make):
+    size = {
+        name: (make(name).folder / "weights.packed.safetensors").stat().st_size
+        for name in ("float", "int8", "sparse int8", "levels", "levels int8")
+    }
+    assert size["levels int8"] < size["levels"] < 0.4 * size["float"]
+    assert size["sparse int8"] < size["int8"] < 0.5 * size["float"]
 
 
 def test_other_architecture_is_refused_with_the_tensors(stored, fresh_residual):
@@ -98,9 +93,11 @@ def test_quantized_candidate_of_another_network_is_refused(stored, plain):
         load_candidate(stored, plain)
 
 
-@pytest.mark.parametrize("name", ["changes.json", "weights.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["changes.json", "weights.safetensors", "weights.packed.safetensors"]
+)
 def test_damaged_file_is_named(stored, fresh_residual, tmp_path, name):
     shutil.copytree(stored, tmp_path / "copy")
     (tmp_path / "copy" / name).write_bytes(b"damaged")
     with pytest.raises(ModelError, match=name):
-        load_candidate(tmp_path / "copy", fresh_residual())
+        load_candidate(tmp_path / "copy", fresh_residual(), packed="packed" in name)

@@ -102,7 +102,7 @@ def test_plan_shows_candidates_and_controls(call: Call, finished_study: Path) ->
     done = call("plan", finished_study)
     assert (done.code, done.err) == (0, "")
     assert max(map(len, done.lines)) <= 80
-    assert done.lines[-1] == "5 candidates, 55 cells in 8 passes"
+    assert done.lines[-1] == "5 candidates, 60 cells in 8 passes"
     assert "select: 60 images of arrays:test.npz" in done.lines
     pruned = next(line for line in done.lines if line.startswith("net/prune0.5"))
     assert "net/control.finetune-" in pruned
@@ -112,7 +112,7 @@ def test_plan_as_json(call: Call, finished_study: Path) -> None:
     found = json.loads(call("plan", finished_study, "--json").out)
     keys = ("candidates", "cells", "contamination", "notes", "splits", "version")
     assert tuple(sorted(found)) == keys
-    assert (len(found["candidates"]), len(found["cells"])) == (5, 55)
+    assert (len(found["candidates"]), len(found["cells"])) == (5, 60)
     assert found["splits"]["select"]["count"] == 60
 
 

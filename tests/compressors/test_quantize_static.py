@@ -14,18 +14,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from shrinkproof.compressors import COMPRESSORS
-from shrinkproof.compressors.activation import (
-    ActivationQuantizer,
-    Extremes,
-    Histogram,
-    fake_quantize,
-)
-from shrinkproof.compressors.constraint import bake
-from shrinkproof.compressors.quantize import (
-    StaticQuantization,
-    cpu_needs_reduced_range,
-    weight_scale,
-)
+from shrinkproof.compressors.activation import ActivationQuantizer, fake_quantize
+from shrinkproof.compressors.constraint import bake, weight_scale
+from shrinkproof.compressors.observers import Extremes, Histogram
+from shrinkproof.compressors.quantize import StaticQuantization, cpu_needs_reduced_range
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.errors import CompressionError, ModelError
 from shrinkproof.records import Change

@@ -8,8 +8,9 @@ from torch import nn
 
 from shrinkproof.compressors.constraint import Codebook, constrain, weight_of
 from shrinkproof.compressors.criteria import CRITERIA
+from shrinkproof.compressors.lowest import lowest
 from shrinkproof.compressors.recipe import Recipe
-from shrinkproof.compressors.weights import WeightPruning, lowest
+from shrinkproof.compressors.weights import WeightPruning
 from shrinkproof.errors import CompressionError
 from shrinkproof.registry import fields_of
 
@@ -186,9 +187,8 @@ def test_settings_round_trip():
 
 @pytest.mark.parametrize("name", CRITERIA.names())
 def test_criteria_score_every_weight(name, toy_context):
-    model = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False))
-    model[0].weight.data.copy_(torch.tensor([[1.0, -2.0]]))
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     scores = CRITERIA.create(name).scores(model, ["0"], toy_context)["0"]
-    assert scores.shape == (1, 2)
+    assert scores.shape == (3, 3, 1, 1)
     if name == "magnitude":
-        assert scores.tolist() == [[1.0, 2.0]]
+        assert torch.equal(scores, model[0].weight.detach().abs())

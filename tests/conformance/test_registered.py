@@ -19,10 +19,13 @@ from shrinkproof.testing import (
     check_evaluator,
     check_metric,
 )
+from shrinkproof.training.settings import Training
 
 SETTINGS = {
     "latency": {"repeats": 20, "warmup": 1},
     "processes": {"workers": 2},
+    "prune.channels": {"ratio": 0.5, "round_to": 1},
+    "quantize.qat": {"finetune": Training(epochs=1, batch=16)},
     "scores": {"metrics": ("accuracy.top1", "calibration.ece"), "replicates": 100},
 }
 """Where the guessed settings do not do: required text, or work that would take long."""

@@ -11,6 +11,10 @@ from shrinkproof.cli.application import app
 
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "check": ("STUDY", "--load", "--root"),
+    "compress": (
+        "MODEL", "STEP", "--calibrate", "--json", "--out/-o", "--root", "--seed", "--select",
+        "--set", "--train",
+    ),
     "corrupt": (
         "DATA", "--corruption", "--frost-dir", "--out/-o", "--preset", "--root", "--seed",
         "--severity", "--workers",
@@ -28,6 +32,9 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
         "STUDY", "--engine", "--limit", "--no-retry", "--only", "--out", "--root", "--workers",
     ),
     "schema": (),
+    "sensitivity": (
+        "MODEL", "STEP", "--calibrate", "--images", "--json", "--root", "--seed", "--set",
+    ),
     "status": ("DIR", "--json"),
 }  # fmt: skip
 
@@ -35,6 +42,14 @@ ENVIRONMENT: Final = frozenset(
     {
         "SHRINKPROOF_CHECK_LOAD",
         "SHRINKPROOF_CHECK_ROOT",
+        "SHRINKPROOF_COMPRESS_CALIBRATE",
+        "SHRINKPROOF_COMPRESS_JSON",
+        "SHRINKPROOF_COMPRESS_OUT",
+        "SHRINKPROOF_COMPRESS_ROOT",
+        "SHRINKPROOF_COMPRESS_SEED",
+        "SHRINKPROOF_COMPRESS_SELECT",
+        "SHRINKPROOF_COMPRESS_SET",
+        "SHRINKPROOF_COMPRESS_TRAIN",
         "SHRINKPROOF_CORRUPT_CORRUPTION",
         "SHRINKPROOF_CORRUPT_FROST_DIR",
         "SHRINKPROOF_CORRUPT_OUT",
@@ -64,6 +79,12 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_RUN_OUT",
         "SHRINKPROOF_RUN_ROOT",
         "SHRINKPROOF_RUN_WORKERS",
+        "SHRINKPROOF_SENSITIVITY_CALIBRATE",
+        "SHRINKPROOF_SENSITIVITY_IMAGES",
+        "SHRINKPROOF_SENSITIVITY_JSON",
+        "SHRINKPROOF_SENSITIVITY_ROOT",
+        "SHRINKPROOF_SENSITIVITY_SEED",
+        "SHRINKPROOF_SENSITIVITY_SET",
         "SHRINKPROOF_STATUS_JSON",
     }
 )

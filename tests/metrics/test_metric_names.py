@@ -19,9 +19,17 @@ cost.nonzero count lower
 cost.macs count lower
 cost.bytes bytes lower
 cost.bytes_zip bytes lower
+cost.bytes_dense bytes lower
+cost.bytes_packed bytes lower
+cost.compression_ratio ratio higher
+cost.compression_ratio_zip ratio higher
+cost.compression_ratio_packed ratio higher
+cost.parameters_ratio ratio lower
+cost.macs_ratio ratio lower
 cost.latency_median seconds lower
 cost.latency_p95 seconds lower
-cost.latency_ratio ratio lower"""
+cost.latency_ratio ratio lower
+cost.memory_peak bytes lower"""
 
 
 def test_names_units_and_directions_are_a_promise():

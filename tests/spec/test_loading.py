@@ -38,7 +38,7 @@ def _only_problem(text, *, head=HEAD):
 def test_the_shortest_study_has_documented_defaults():
     spec = load_study_spec(HEAD)
     assert (spec.study, spec.task, spec.repeats, spec.seed) == ("s", "classification", 1, 0)
-    assert (spec.controls, spec.threads, spec.select, spec.data.batch) == ("all", 1, None, 256)
+    assert (spec.controls, spec.threads, spec.select, spec.data.batch) == ("dense", 1, None, 256)
     assert spec.measure.scores[0] == "accuracy.top1"
     assert len(spec.measure.scores) == 5
     assert (spec.measure.form, spec.measure.intervals.replicates) == ("auto", 1000)
@@ -112,7 +112,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
         "study.yaml:8:43: recipes.prune{ratio}.steps.0.prune.weights.critereon: unknown field; "
         "did you mean 'criterion'?",
         "study.yaml:11:9: recipes.int8.steps.0: unknown compressor 'quantise.static'; did you "
-        "mean 'quantize.static'?",
+        "mean 'quantize.static' or 'quantize.qat'?",
         "study.yaml:13:3: conditions.fogg: unknown corruption; did you mean 'fog'?",
         "study.yaml:14:10: repeats: must be at least 1, got 0",
         "study.yaml:15:7: seed: must be a whole number, got 'x'",
@@ -126,8 +126,8 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
         ("seed: 1.5", "seed: must be a whole number, got 1.5"),
         ("seed: true", "seed: must be a whole number, got true"),
         ("seed: -1", "seed: must be at least 0, got -1"),
-        ("controls: some", "controls: must be one of 'all', 'none', got 'some'"),
-        ("controls: non", "controls: must be one of 'all', 'none', got 'non'; did you mean 'none'"),
+        ("controls: some", "controls: must be one of 'dense', 'all', 'none', got 'some'"),
+        ("controls: non", "'dense', 'all', 'none', got 'non'; did you mean 'none'"),
         ("task: detection", "task: must be 'classification', got 'detection'"),
         ("measure: 3", "measure: must be a mapping of fields, got 3"),
         ("measure: {form: twins}", "must be one of 'auto', 'twin', 'artifact', got 'twins'"),

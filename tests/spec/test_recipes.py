@@ -143,3 +143,63 @@ def test_names_of_a_sweep_are_unique_and_show_every_value(ratios, levels):
     names = [full_name("p{r}-{k}", chosen) for chosen in recipe.combinations()]
     assert len(set(names)) == len(names) == len(ratios) * len(levels)
     assert names[0] == f"p{ratios[0]}-{levels[0]}"
+
+
+SIXTEEN = "c-{variant}: {use: sixteen-variants, settings: {ratio: 0.5, finetune: {epochs: 1}}}"
+
+
+def test_a_named_set_makes_the_sixteen_variants_of_the_paper():
+    recipes = _load(SIXTEEN).candidate_recipes()
+    names = {name: [step.name for step in steps] for name, steps in recipes.items()}
+    prune, cluster = ["prune.weights"], ["fold", "cluster", "finetune"]
+    assert names == {
+        "c-int8": ["quantize.static"],
+        "c-prune": prune,
+        "c-prune+int8": [*prune, "quantize.static"],
+        "c-cluster": cluster,
+        "c-cluster+int8": [*cluster, "quantize.static"],
+        "c-prune+cluster": prune + cluster,
+        "c-prune+cluster+int8": [*prune, *cluster, "quantize.static"],
+        "c-qat": ["quantize.qat"],
+        "c-pqat": [*prune, "quantize.qat"],
+        "c-cqat": [*cluster, "quantize.qat"],
+        "c-pcqat": [*prune, *cluster, "quantize.qat"],
+    }
+
+
+def test_a_grid_fills_the_settings_of_a_named_set():
+    recipes = _load(
+        "c{k}-{variant}: {grid: {k: [8, 16]}, use: sixteen-variants, "
+        "settings: {levels: '{k}', finetune: {epochs: 1}}}"
+    ).candidate_recipes()
+    assert len(recipes) == 22
+    assert recipes["c8-cluster"][1].levels == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "c: {use: sixteen-variants, settings: {finetune: {epochs: 1}}}",
+            "recipes.c: the name must use {variant}",
+        ),
+        (
+            "'{variant}': {use: sixteen-variant, settings: {finetune: {epochs: 1}}}",
+            "unknown set of recipes 'sixteen-variant'; did you mean 'sixteen-variants'?",
+        ),
+        (
+            "'{variant}': {use: sixteen-variants, settings: {finetune: {epochs: 0}}}",
+            "settings.finetune.epochs: must be at least 1, got 0",
+        ),
+        (
+            "'{variant}': {use: sixteen-variants, steps: [fold]}",
+            "steps: must be left out beside use",
+        ),
+        (
+            "'{variant}': {use: sixteen-variants, settings: {level: 3, finetune: {epochs: 1}}}",
+            "settings.level: unknown field; did you mean 'levels'?",
+        ),
+    ],
+)
+def test_wrong_named_sets(text, expected):
+    assert expected in _problems(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 from shrinkproof.engines.processes import Processes
 from shrinkproof.errors import DataError, SpecError, StoreError
+from shrinkproof.records import Candidate
 from shrinkproof.results import Results
+from shrinkproof.store import Store
 from shrinkproof.study import Study
 
 from ..study_builder import STUDY, comparable, rewrite_study, write_study
@@ -23,9 +26,13 @@ class Listener:
     def __init__(self) -> None:
         self.stages: dict[str, int] = {}
         self.warnings: list[str] = []
+        self.details: list[Callable[[], str]] = []
 
     def begin(self, stage: str, total: int) -> None:
         self.stages[stage] = total
+
+    def watch(self, detail) -> None:
+        self.details.append(detail)
 
     def advance(self, label: str) -> None:
         pass
@@ -60,7 +67,7 @@ def test_everything_planned_is_measured(finished_run: Path) -> None:
         "net/cluster8",
     ]
     # 4 conditions x 2 splits + the other form on clean select + size + latency
-    assert len(results.cells) == 5 * (4 * 2 + 1 + 1 + 1)
+    assert len(results.cells) == 5 * (5 * 2 + 1 + 1)
     assert all(r.status == "ok" or r.reason for r in results.records)
 
 
@@ -250,3 +257,23 @@ def test_a_mean_needs_all_its_conditions(run_copy: Path) -> None:
         assert found.numbers.find("net/cluster8", "report", Selector.parse(text)).value is not None
     assert found.decision is not None
     assert "net/cluster8" in found.decision.undefined
+
+
+def test_all_controls_train_the_pruned_shape_from_scratch(tmp_path: Path) -> None:
+    plan = Study.load(write_study(tmp_path, STUDY + "controls: all\n")).plan()
+    steps = {c.recipe: [s["name"] for s in c.steps] for c in plan.candidates}
+    scratch = {name: found for name, found in steps.items() if "scratch" in name}
+    assert scratch == {
+        f"control.scratch-{name}": ["prune.weights", "reinitialize", "finetune"]
+        for name in ("prune0.5", "prune0.8")
+    }
+    assert {c.role for c in plan.candidates if "scratch" in c.recipe} == {"control"}
+
+
+def test_training_that_goes_on_says_how_far_it_is(tmp_path: Path) -> None:
+    candidate = Candidate("ab" * 8, "net", "prune0.5")
+    store = Store.create(tmp_path)
+    store.write_progress(candidate, {"epoch": 2, "epochs": 5, "seconds_left": 12.4})
+    assert store.in_progress() == ["net/prune0.5: epoch 2/5, about 12 s left"]
+    store.forget_scratch(candidate.key)
+    assert store.in_progress() == []

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from shrinkproof.artifacts.export import ExportReport
 
 WEIGHTS: Final = "weights.safetensors"
+PACKED: Final = "weights.packed.safetensors"
 CHANGES: Final = "changes.json"
 RECIPE: Final = "recipe.json"
+LAYERS: Final = "layers.json"
 NETWORK: Final = "model.onnx"
 
 
@@ -31,9 +33,10 @@ def write_candidate(
 ) -> ExportReport:
     """Write everything that reloads a candidate without its recipe's data.
 
-    ``weights.safetensors`` (state dict), ``changes.json``, ``recipe.json`` (the candidate) and
-    ``model.onnx``. Each file is written whole or not at all, ``recipe.json`` last; equal
-    candidates give equal bytes.
+    ``weights.safetensors`` (state dict), ``weights.packed.safetensors`` (the same numbers in the
+    fewest bytes), ``changes.json``, ``layers.json`` (what each layer costs), ``recipe.json`` (the
+    candidate) and ``model.onnx``. Each file is written whole or not at all, ``recipe.json`` last;
+    equal candidates give equal bytes.
 
     Args:
         directory: made where it is missing.
@@ -46,16 +49,22 @@ def write_candidate(
         What was exported.
 
     Raises:
-        ExportError: a file cannot be written, or the model cannot be exported.
+        ExportError: a file cannot be written, the model cannot be exported, or its weights do not
+            come back from their packed form.
     """
     import safetensors.torch
 
+    from shrinkproof.artifacts.account import account_of
     from shrinkproof.artifacts.export import export_onnx
+    from shrinkproof.artifacts.packed import write_packed
     from shrinkproof.artifacts.proto import write_bytes
 
+    state = {name: t.detach().cpu() for name, t in module.state_dict().items()}
     # Shared tensors are written once per name: a state dict has both names, too.
-    state = {name: t.detach().cpu().clone().contiguous() for name, t in module.state_dict().items()}
-    write_bytes(directory / WEIGHTS, safetensors.torch.save(state))
+    copies = {name: t.clone().contiguous() for name, t in state.items()}
+    write_bytes(directory / WEIGHTS, safetensors.torch.save(copies))
+    forms = write_packed(directory / PACKED, state)
+    write_bytes(directory / LAYERS, _as_bytes(account_of(module, example, forms, changes)))
     write_bytes(directory / CHANGES, _as_bytes([change.as_json() for change in changes]))
     report = export_onnx(module, example, directory / NETWORK, changes=changes)
     write_bytes(directory / RECIPE, _as_bytes(candidate.as_json()))
@@ -83,12 +92,13 @@ def read_changes(directory: Path) -> tuple[Change, ...]:
         ) from error
 
 
-def load_candidate(directory: Path, fresh: nn.Module) -> nn.Module:
+def load_candidate(directory: Path, fresh: nn.Module, *, packed: bool | None = None) -> nn.Module:
     """Return the stored model, bit for bit, in evaluation mode.
 
     Args:
         directory: written by `write_candidate`.
         fresh: the model the recipe started from; copied, never edited, its weights do not matter.
+        packed: whether to read the packed weights; None for the dense ones where they are there.
 
     Raises:
         ModelError: a file is missing or damaged, or the weights do not fit the architecture.
@@ -97,12 +107,14 @@ def load_candidate(directory: Path, fresh: nn.Module) -> nn.Module:
 
     changes = read_changes(directory)
     module: nn.Module = Recipe().restore(fresh, changes)
-    state = _read_weights(directory / WEIGHTS)
+    use_packed = not (directory / WEIGHTS).is_file() if packed is None else packed
+    path = directory / (PACKED if use_packed else WEIGHTS)
+    state = _read_weights(path)
     problems = _misfits(module.state_dict(), state)
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
         raise ModelError(
-            f"{directory / WEIGHTS}: the weights must fit the model the recipe started from, got "
+            f"{path}: the weights must fit the model the recipe started from, got "
             f"{shown}. Load the same architecture, with the same number of classes."
         )
     module.load_state_dict(state, strict=True)
@@ -113,6 +125,10 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     import safetensors
     import safetensors.torch
 
+    if path.name == PACKED:
+        from shrinkproof.artifacts.packed import read_packed
+
+        return read_packed(path)
     try:
         state: dict[str, Tensor] = safetensors.torch.load(path.read_bytes())
     except (OSError, safetensors.SafetensorError) as error:

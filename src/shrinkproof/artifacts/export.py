@@ -38,7 +38,9 @@ class ExportReport:
     Attributes:
         path: the file.
         bytes: its size.
-        integers: weights that are stored as 8-bit integers.
+        integers: weights that are stored as 8-bit integers and used as such.
+        weight_only: weights that are stored in a smaller number format and become float32 while
+            the runtime loads the file.
         packed: weights that are stored as indices and a table.
         notes: what a reader would expect to be smaller or an integer and is not, with the reason.
         difference: largest absolute difference between the logits of file and model, on
@@ -48,6 +50,7 @@ class ExportReport:
     path: Path
     bytes: int
     integers: tuple[str, ...]
+    weight_only: tuple[str, ...]
     packed: tuple[str, ...]
     notes: tuple[str, ...]
     difference: float
@@ -59,19 +62,22 @@ def export_onnx(
     """Write a model as an ONNX file that a stock ONNX Runtime executes.
 
     Imitated 8-bit activations become QuantizeLinear and DequantizeLinear, weights with a scale
-    become 8-bit integers, clustered weights become indices and a table. The batch size is free.
+    become 8-bit integers, weights in a smaller format are stored in it, clustered weights become
+    indices and a table. The batch size is free.
     The file holds no time, path or stack trace: equal models give equal bytes.
 
     Args:
         model: baked, in evaluation mode.
         example: (n, C, H, W) float32 input, n >= 1.
         path: the file; it is written whole or not at all.
-        changes: what the recipe did; only weights that it clustered are packed.
+        changes: what the recipe did; only weights that it clustered are packed, and only those
+            whose format it changed are stored in it.
 
     Raises:
-        ExportError: the model cannot be exported, a weight is off its integer grid, or the file
-            does not agree with the model.
+        ExportError: the model cannot be exported, a weight is off its integer grid or not exact in
+            its format, or the file does not agree with the model.
     """
+    from shrinkproof.artifacts.lowering import weight_formats
     from shrinkproof.artifacts.packing import clustered_tensors
     from shrinkproof.artifacts.proto import Graph, write_bytes
 
@@ -83,21 +89,31 @@ def export_onnx(
     notes: list[str] = []
     aliases = _aliases(model, graph)
     clustered = {aliases[n] for n in clustered_tensors(changes) if n in aliases}
-    for name in sorted({*scales, *clustered}):
-        if _store(graph, name, scales.get(name), pack_it=name in clustered):
+    asked = weight_formats(changes)
+    formats = {aliases[n]: kind for n, kind in asked.items() if n in aliases}
+    notes.extend(
+        f"{name}: stored as float32 instead of {kind}, because the exporter merged it"
+        for name, kind in asked.items()
+        if name not in aliases
+    )
+    for name in sorted({*scales, *clustered, *formats}):
+        how = _Storage(scales.get(name), formats.get(name, ""), pack_it=name in clustered)
+        if how.store(graph, name):
             packed.append(name)
         elif name in clustered:
             notes.append(f"{name}: not packed, because that would not save bytes")
-    if scales:
-        _complete_integers(graph, scales, notes)
+    integers = {name: scale for name, scale in scales.items() if name not in formats}
+    if integers:
+        _complete_integers(graph, integers, notes)
     write_bytes(path, graph.finish().SerializeToString(deterministic=True))
     return ExportReport(
         path=path,
         bytes=path.stat().st_size,
-        integers=tuple(sorted(scales)),
+        integers=tuple(sorted(integers)),
+        weight_only=tuple(sorted(formats)),
         packed=tuple(packed),
         notes=tuple(notes),
-        difference=_agree(model, example, path, exact=not scales),
+        difference=_agree(model, example, path, exact=not integers),
     )
 
 
@@ -219,23 +235,45 @@ def _scales(model: nn.Module, graph: Graph) -> dict[str, NDArray[np.float32]]:
     return found
 
 
-def _store(graph: Graph, name: str, scale: NDArray[np.float32] | None, *, pack_it: bool) -> bool:
-    """Store one weight as integers, as indices and a table, or both; return whether packed."""
-    from shrinkproof.artifacts.lowering import INTEGER_NAME, store_weight, to_integers
-    from shrinkproof.artifacts.packing import pack
+@dataclass(frozen=True, slots=True, eq=False)
+class _Storage:
+    """How one weight is stored.
 
-    # Adding zero turns -0.0 into 0.0: one value must not take two levels.
-    weight = graph.array(name) + np.float32(0)
-    if scale is None:
-        rebuilt = pack(graph, name, weight) if pack_it else ""
-        if rebuilt:
+    Attributes:
+        scale: of its integers, (out,) or (1,); None where it is no integer.
+        format: ``int8``, ``int4``, ``float16`` or ``bfloat16`` where only the weight has it and
+            arithmetic is float32; empty otherwise.
+        pack_it: store indices and a table where that is smaller.
+    """
+
+    scale: NDArray[np.float32] | None
+    format: str
+    pack_it: bool
+
+    def store(self, graph: Graph, name: str) -> bool:
+        """Store the weight; return whether it was packed."""
+        from shrinkproof.artifacts.lowering import rebuild_weight, store_values, store_weight
+        from shrinkproof.artifacts.packing import pack
+
+        # Adding zero turns -0.0 into 0.0: one value must not take two levels.
+        values = self._values(graph.array(name) + np.float32(0), name)
+        rebuilt = pack(graph, name, values) if self.pack_it else ""
+        if self.format:
+            stored = rebuilt or store_values(graph, name, values, self.format)
+            rebuild_weight(graph, name, self.scale, stored)
+        elif self.scale is not None:
+            stored = rebuilt or store_values(graph, name, values, "int8")
+            store_weight(graph, name, self.scale, stored)
+        elif rebuilt:
             graph.redirect(name, rebuilt, list(graph.users(name)))
         return bool(rebuilt)
-    integers = to_integers(weight, scale, name)
-    rebuilt = pack(graph, name, integers) if pack_it else ""
-    value = rebuilt or graph.add_initializer(INTEGER_NAME.format(name), integers)
-    store_weight(graph, name, scale, value)
-    return bool(rebuilt)
+
+    def _values(self, weight: NDArray[np.float32], name: str) -> NDArray[Any]:
+        from shrinkproof.artifacts.lowering import to_integers, to_short_float
+
+        if self.scale is not None:
+            return to_integers(weight, self.scale, name, limit=7 if self.format == "int4" else 127)
+        return to_short_float(weight, self.format, name) if self.format else weight
 
 
 def _complete_integers(

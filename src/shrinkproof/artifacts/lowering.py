@@ -1,7 +1,12 @@
-"""From imitated to real integers: 8-bit weights, 32-bit biases, an unbroken integer path."""
+"""From imitated to real numbers: 8-bit weights, 32-bit biases, an unbroken integer path.
+
+Weights whose arithmetic stays in floating point are stored small and rebuilt by operators that
+the runtime evaluates once, while it loads the file.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +16,7 @@ from onnx import helper
 
 from shrinkproof.artifacts.proto import Graph
 from shrinkproof.errors import ExportError
+from shrinkproof.records import Change
 
 MOVERS: Final = frozenset(
     {
@@ -20,11 +26,42 @@ MOVERS: Final = frozenset(
 )
 """Operators that only move numbers of their first input, or write zeros."""
 
-INTEGER_NAME: Final = "{}.integer"
+SHORT_FLOATS: Final[dict[str, Any]] = {
+    "float16": np.dtype(np.float16),
+    "bfloat16": helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16),
+}
+"""Format name -> dtype of NumPy."""
+
+
+def weight_formats(changes: Iterable[Change]) -> dict[str, str]:
+    """Return weight name -> format, for the weights that a recipe made smaller on their own."""
+    return {
+        name: str(change.fields["format"])
+        for change in changes
+        if change.step == "quantize.weights"
+        for name in change.layers
+    }
+
+
+def to_short_float(weight: NDArray[np.float32], kind: str, name: str) -> NDArray[Any]:
+    """Return a weight in ``float16`` or ``bfloat16``.
+
+    Raises:
+        ExportError: a number is not exact in the format, so that the file would not be the model.
+    """
+    with np.errstate(over="ignore"):
+        short: NDArray[Any] = weight.astype(SHORT_FLOATS[kind])
+    off = int((short.astype(np.float32) != weight).sum())
+    if off:
+        raise ExportError(
+            f"{name}: all weights must be exact in {kind}, got {off} of {weight.size} that are "
+            "not; was the weight changed after quantization?"
+        )
+    return short
 
 
 def to_integers(
-    weight: NDArray[np.float32], scale: NDArray[np.float32], name: str
+    weight: NDArray[np.float32], scale: NDArray[np.float32], name: str, *, limit: int = 127
 ) -> NDArray[np.int8]:
     """Return the integers behind a weight on an integer grid.
 
@@ -32,6 +69,7 @@ def to_integers(
         weight: (out, ...) float32.
         scale: (out,) or (1,) float32.
         name: name of the weight, for messages.
+        limit: largest integer; the smallest is its negative.
 
     Raises:
         ExportError: a weight is not on the grid, so that the file would not be the model.
@@ -39,12 +77,45 @@ def to_integers(
     steps = scale.reshape(-1, *[1] * (weight.ndim - 1))
     integers = np.rint(weight / steps)
     off = int((integers.astype(np.float32) * steps != weight).sum())
-    if off or not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > 127:
+    if off or not np.isfinite(integers).all() or np.abs(integers).max(initial=0) > limit:
         raise ExportError(
-            f"{name}: all weights must be whole multiples of {name}_scale, up to 127 of them, got "
-            f"{off} of {weight.size} that are not; was the weight changed after quantization?"
+            f"{name}: all weights must be whole multiples of {name}_scale, up to {limit} of them, "
+            f"got {off} of {weight.size} that are not; was the weight changed after quantization?"
         )
     return np.asarray(integers, dtype=np.int8)
+
+
+def store_values(graph: Graph, name: str, values: NDArray[Any], kind: str) -> str:
+    """Store a weight's numbers in their format; return the name of the initializer."""
+    if kind == "int4":
+        # The two's complement in the lower four bits, in the layout of unsigned integers.
+        stored = f"{name}.integer"
+        graph.add_uint4(stored, (values.view(np.uint8) & 15).astype(np.uint8))
+        graph.initializers[stored].data_type = onnx.TensorProto.INT4
+        return stored
+    suffix = kind if kind in SHORT_FLOATS else "integer"
+    return graph.add_initializer(f"{name}.{suffix}", values)
+
+
+def rebuild_weight(graph: Graph, name: str, scale: NDArray[np.float32] | None, stored: str) -> None:
+    """Let all users of a weight read ``stored`` (a value of the graph) as float32, times a scale.
+
+    Not DequantizeLinear: ONNX Runtime 1.31 never evaluates that operator while loading, so each
+    inference would pay for it.
+    """
+    users = list(graph.users(name))
+    value = f"{name}.float32"
+    nodes = [
+        helper.make_node("Cast", [stored], [value], name=value, to=onnx.TensorProto.FLOAT),
+    ]
+    if scale is not None:
+        shape = [-1, *[1] * (len(graph.initializers[name].dims) - 1)] if scale.size > 1 else []
+        factor = graph.add_initializer(f"{name}_scale", scale.reshape(shape))
+        scaled = f"{name}.scaled"
+        nodes.append(helper.make_node("Mul", [value, factor], [scaled], name=scaled))
+        value = scaled
+    graph.insert(users[0], nodes)
+    graph.redirect(name, value, users)
 
 
 def store_weight(graph: Graph, name: str, scale: NDArray[np.float32], integers: str) -> None:

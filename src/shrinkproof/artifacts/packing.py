@@ -10,12 +10,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from shrinkproof.artifacts.levels import distinct, index_of
 from shrinkproof.artifacts.proto import Graph
 from shrinkproof.errors import ExportError
 from shrinkproof.records import Change
 
 OVERHEAD: Final = 256
 """Bytes that the two extra operators and names cost in the file, about."""
+
+LARGEST: Final = 256
+"""Values of a table whose indices take a byte."""
 
 
 def clustered_tensors(changes: Iterable[Change]) -> tuple[str, ...]:
@@ -44,17 +48,19 @@ def pack(graph: Graph, name: str, values: NDArray[Any]) -> str:
     Raises:
         ExportError: the tensor has more than 256 distinct values.
     """
-    table, index = np.unique(values, return_inverse=True)
-    if table.size > 256:
+    unsigned = values.reshape(-1).view(f"u{values.dtype.itemsize}")
+    found = distinct(unsigned)
+    if found is None or found.size > LARGEST:
         raise ExportError(
-            f"{name}: a clustered weight must have at most 256 values, got {table.size}; was it "
-            "trained or folded after `cluster`?"
+            f"{name}: a clustered weight must have at most {LARGEST} values, got "
+            f"{np.unique(values).size}; was it trained or folded after `cluster`?"
         )
+    table = found.view(values.dtype)
     half = table.size <= 16
     packed = (values.size + 1) // 2 if half else values.size
     if packed + table.nbytes + OVERHEAD >= values.nbytes:
         return ""
-    positions: NDArray[np.uint8] = index.reshape(values.shape).astype(np.uint8)
+    positions = index_of(unsigned, found).reshape(values.shape)
     store = graph.add_uint4 if half else graph.add_initializer
     store(f"{name}.index", positions)
     graph.add_initializer(f"{name}.levels", table)

@@ -52,7 +52,7 @@ def parameter_counts(module: nn.Module) -> tuple[int, int]:
     Raises:
         ModelError: constraints are still attached, so that parameters are not what is used.
     """
-    _refuse_constrained(module)
+    refuse_constrained(module)
     parameters = list(module.parameters())
     return (
         sum(parameter.numel() for parameter in parameters),
@@ -76,7 +76,7 @@ def macs(module: nn.Module, example: Tensor) -> int:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    _refuse_constrained(module)
+    refuse_constrained(module)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         module(example)
@@ -84,7 +84,12 @@ def macs(module: nn.Module, example: Tensor) -> int:
     return int(counter.get_total_flops()) // (2 * len(example))
 
 
-def _refuse_constrained(module: nn.Module) -> None:
+def refuse_constrained(module: nn.Module) -> None:
+    """Refuse a model whose parameters are not the numbers that it uses.
+
+    Raises:
+        ModelError: constraints are still attached.
+    """
     from torch.nn.utils import parametrize
 
     for name, layer in module.named_modules():

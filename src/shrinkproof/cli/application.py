@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 import typer
 
-from shrinkproof.cli import corrupt, decide, deliver, gallery, start, study, tools
+from shrinkproof.cli import (
+    compress,
+    corrupt,
+    decide,
+    deliver,
+    gallery,
+    sensitivity,
+    start,
+    study,
+    tools,
+)
 
 app = typer.Typer(
     name="shrinkproof",
@@ -39,12 +52,14 @@ def _root(
         typer.echo(context.get_help())
 
 
-for group, commands in {
-    "Start": (start.demo, start.init, start.doctor),
+_GROUPS: Final[dict[str, tuple[Callable[..., int], ...]]] = {
+    "Start": (start.demo, start.init, compress.compress, start.doctor),
     "Study": (study.check, study.plan, study.run, study.status),
     "Decide": (decide.results, decide.pareto),
     "Deliver": (deliver.report,),
-    "Tools": (corrupt.corrupt, gallery.gallery, tools.list_, tools.schema),
-}.items():
+    "Tools": (corrupt.corrupt, gallery.gallery, sensitivity.sensitivity, tools.list_, tools.schema),
+}
+
+for group, commands in _GROUPS.items():
     for command in commands:
         app.command(command.__name__.rstrip("_"), rich_help_panel=group)(command)

@@ -151,6 +151,8 @@ def print_status(results: Results) -> None:
         markup=False,
     )
     _print_failures(console, results)
+    for line in results.store.in_progress():
+        console.print(f"training: {line}", markup=False)
     for label, count in results.missing.items():
         console.print(f"missing: {label}: {count} cell(s)", markup=False)
     if results.missing:

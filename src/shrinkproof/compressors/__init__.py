@@ -11,8 +11,12 @@ COMPRESSORS = Registry(
         "cluster": "shrinkproof.compressors.cluster:Clustering",
         "finetune": "shrinkproof.compressors.finetune:FineTuning",
         "fold": "shrinkproof.compressors.fold:Fold",
+        "prune.channels": "shrinkproof.compressors.channels:ChannelPruning",
         "prune.weights": "shrinkproof.compressors.weights:WeightPruning",
+        "quantize.qat": "shrinkproof.compressors.qat:QuantizationAwareTraining",
         "quantize.static": "shrinkproof.compressors.quantize:StaticQuantization",
+        "quantize.weights": "shrinkproof.compressors.weight_only:WeightQuantization",
         "recalibrate": "shrinkproof.compressors.recalibrate:Recalibration",
+        "reinitialize": "shrinkproof.compressors.reinitialize:Reinitialization",
     },
 )

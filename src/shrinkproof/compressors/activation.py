@@ -1,16 +1,13 @@
-"""Imitation of 8-bit activations: the operator, its module, and the observers that set it up."""
+"""Imitation of 8-bit activations: the operator and its module."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-LOWEST: Final = 0
-HIGHEST: Final = 255
-BINS: Final = 4096
-"""Bins of the histogram behind the percentile observer."""
+from shrinkproof.compressors.observers import HIGHEST, LOWEST, Observer, grid_of
 
 
 @torch.library.custom_op("shrinkproof::fake_quantize", mutates_args=())
@@ -50,89 +47,33 @@ def _straight_through(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
 fake_quantize.register_autograd(_straight_through, setup_context=_keep)
 
 
-class Observer(Protocol):
-    """Watches the values of one place in the network and proposes a range."""
-
-    def see(self, values: Tensor) -> None:
-        """Take one batch into account."""
-        ...
-
-
-class Extremes:
-    """The smallest and the largest value seen; not finite if one value was not."""
-
-    def __init__(self) -> None:
-        self._low = torch.tensor(float("inf"))
-        self._high = torch.tensor(float("-inf"))
-
-    @property
-    def low(self) -> float:
-        """Smallest value seen."""
-        return float(self._low)
-
-    @property
-    def high(self) -> float:
-        """Largest value seen."""
-        return float(self._high)
-
-    def see(self, values: Tensor) -> None:
-        """Take one batch into account."""
-        low, high = torch.aminmax(values.detach())
-        # Unlike those of Python, these keep a value that is no number.
-        self._low = torch.minimum(self._low.to(low), low)
-        self._high = torch.maximum(self._high.to(high), high)
-
-
-class Histogram:
-    """Counts of values between two known extremes, for percentiles in a second pass.
-
-    Args:
-        low: smallest value that will be seen.
-        high: largest value that will be seen, > ``low``.
-    """
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low = low
-        self.high = high
-        self.counts = torch.zeros(BINS, dtype=torch.float64)
-
-    def see(self, values: Tensor) -> None:
-        """Take one batch into account."""
-        found = torch.histc(values.detach().float(), bins=BINS, min=self.low, max=self.high)
-        self.counts += found.cpu().double()
-
-    def percentiles(self, fraction: float) -> tuple[float, float]:
-        """Return the values below which ``1 - fraction`` and ``fraction`` of all values lie.
-
-        Each is rounded outward to the edge of its bin.
-        """
-        share = self.counts.cumsum(0) / self.counts.sum()
-        first = int((share <= 1 - fraction).sum())
-        last = int((share < fraction).sum())
-        step = (self.high - self.low) / BINS
-        return self.low + first * step, self.low + min(last + 1, BINS) * step
-
-
 class ActivationQuantizer(nn.Module):
     """One place of the network where values become unsigned 8-bit integers.
 
-    While ``observer`` is set, values pass unchanged and are only watched.
+    While ``observer`` is set, values pass unchanged and are only watched. Between `follow` and
+    `settle` the range is a moving average of the extremes of the training batches.
     """
 
     scale: Tensor
     zero_point: Tensor
+    low: Tensor
+    high: Tensor
+    rate: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("scale", torch.ones((), dtype=torch.float32))
         self.register_buffer("zero_point", torch.zeros((), dtype=torch.uint8))
         self.observer: Observer | None = None
+        self.following = False
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the inputs on the integer grid; any shape."""
         if self.observer is not None:
             self.observer.see(inputs)
             return inputs
+        if self.following and self.training:
+            self._move(inputs)
         result: Tensor = fake_quantize(inputs, self.scale, self.zero_point)
         return result
 
@@ -141,9 +82,43 @@ class ActivationQuantizer(nn.Module):
 
         A place that was always zero gets the range 0 to 1.
         """
-        low, high = min(low, 0.0), max(high, 0.0)
-        step = (high - low) / (HIGHEST - LOWEST)
-        if step < torch.finfo(torch.float32).tiny:
-            low, step = 0.0, 1.0 / (HIGHEST - LOWEST)
+        step, zero = grid_of(low, high)
         self.scale.fill_(step)
-        self.zero_point.fill_(min(max(round(-low / step), LOWEST), HIGHEST))
+        self.zero_point.fill_(zero)
+
+    def follow(self, low: float, high: float, rate: float) -> None:
+        """Let training batches move the range from here on (Jacob et al. 2018, section 3.1).
+
+        What changes meanwhile is in the state dict, the rate included.
+
+        Args:
+            low: where the lower end starts.
+            high: where the upper end starts.
+            rate: part of the way that an end goes towards the extreme of a batch; 0 for none.
+        """
+        for name, value in (("low", low), ("high", high), ("rate", rate)):
+            self.register_buffer(name, self.scale.new_tensor(value))
+        self.following = True
+
+    def hold(self) -> None:
+        """Keep the range where it is, for the rest of the training."""
+        self.rate.zero_()
+
+    def settle(self) -> tuple[float, float]:
+        """End what `follow` began; return the range."""
+        found = float(self.low), float(self.high)
+        del self.low, self.high, self.rate
+        self.following = False
+        return found
+
+    def _move(self, inputs: Tensor) -> None:
+        """Move the range towards the extremes of a batch; no branch depends on a number."""
+        low, high = torch.aminmax(inputs.detach())
+        self.low.lerp_(low.to(self.low), self.rate)
+        self.high.lerp_(high.to(self.high), self.rate)
+        bottom = self.low.clamp(max=0.0)
+        step = (self.high.clamp(min=0.0) - bottom) / (HIGHEST - LOWEST)
+        usable = step >= torch.finfo(torch.float32).tiny
+        self.scale.copy_(torch.where(usable, step, 1.0 / (HIGHEST - LOWEST)))
+        zero = torch.where(usable, -bottom / self.scale, 0.0).round()
+        self.zero_point.copy_(zero.clamp(LOWEST, HIGHEST))

@@ -14,7 +14,7 @@ from shrinkproof.compressors.layers import Scope, select_layers
 from shrinkproof.errors import CompressionError
 from shrinkproof.protocols import Context, Needs, Role
 from shrinkproof.records import Change, Json
-from shrinkproof.registry import component, fields_of
+from shrinkproof.registry import Strings, component, fields_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,12 +33,14 @@ class Clustering:
         levels: number of values of a tensor, 2 to 256; 16 fit into 4 bits, 256 into 8.
         initialization: where k-means starts, ``density``, ``linear`` or ``kmeans++``.
         scope: ``conv`` or ``conv+linear``.
+        include: names of layers in the scope to treat, with ``*`` for any text.
+        exclude: names of layers to leave alone although ``include`` matches them.
         keep_zeros: pin zero where a tensor holds zeros; without it a mask is lost on purpose.
         minimum_size: weights below which a tensor is left alone, where a table would not pay.
 
     Raises:
-        CompressionError: no layer to treat, a layer was clustered or quantized before, or a
-            weight is not finite.
+        CompressionError: no layer to treat, a pattern matches none, a layer was clustered or
+            quantized before, or a weight is not finite.
 
     Reference: Han et al. 2016, arXiv:1510.00149, section 3.
     """
@@ -46,10 +48,14 @@ class Clustering:
     name: ClassVar[str] = "cluster"
     version: ClassVar[int] = 1
     role: ClassVar[Role] = Role.COMPRESS
+    makes: ClassVar[frozenset[str]] = frozenset({"levels"})
+    destroys: ClassVar[frozenset[str]] = frozenset({"levels", "grid"})
 
     levels: Annotated[int, pydantic.Field(ge=2, le=256)]
     initialization: Initialization = "density"
     scope: Scope = "conv+linear"
+    include: Strings = ("*",)
+    exclude: Strings = ()
     keep_zeros: bool = True
     minimum_size: Annotated[int, pydantic.Field(ge=1)] = 64
 
@@ -62,7 +68,9 @@ class Clustering:
         """Give every treated weight a codebook; return the model and what was reached."""
         from shrinkproof.compressors.constraint import weight_of
 
-        chosen = select_layers(model, self.scope, step=self.name)
+        chosen = select_layers(
+            model, self.scope, step=self.name, include=self.include, exclude=self.exclude
+        )
         untouched = dict(chosen.untouched)
         layers: dict[str, Json] = {}
         for layer, modules in chosen.treated.items():
@@ -107,13 +115,13 @@ class Clustering:
             pin_zero=pin_zero,
         )
         mse = distortion(values, levels, index)
-        return _Found(levels, index.astype(np.uint8), pin_zero, mse)
+        return _Found(levels, index, pin_zero, mse)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
     levels: NDArray[np.float32]
-    index: NDArray[np.uint8]
+    index: NDArray[np.unsignedinteger]
     zero_pinned: bool
     mse: float
 

@@ -1,8 +1,9 @@
-"""Rules that a weight keeps through training: mask, codebook, fake quantization; and baking them.
+"""Rules that a weight keeps through training: mask, codebook, number format; and baking them.
 
-All three are parametrizations (``torch.nn.utils.parametrize``), so they compose, survive
-``deepcopy`` and training, and need no hooks in the training loop. Their one order on a tensor is
-mask, then codebook, then fake quantization. Parametrized modules cannot be pickled or exported;
+All are parametrizations (``torch.nn.utils.parametrize``), so they compose, survive ``deepcopy``
+and training, and need no hooks in the training loop. Their one order on a tensor is mask, then
+codebook, then number format (fake quantization to integers, or a short floating-point format).
+Parametrized modules cannot be pickled or exported;
 ``bake`` turns them into plain parameters again.
 """
 
@@ -23,7 +24,7 @@ class WeightConstraint(nn.Module):
     """A rule that a weight tensor keeps through training."""
 
     rank: ClassVar[int]
-    label: ClassVar[str]
+    label: str
 
 
 class Mask(WeightConstraint):
@@ -123,6 +124,10 @@ class FakeQuantWeight(WeightConstraint):
         scale: (out,) or (1,) floating point, > 0; the size of one step.
         bits: width of the integer, 2 to 16.
         axis: dimension of the weight that ``scale`` runs along; 0 is the output channel.
+
+    Attributes:
+        following: choose the scale anew for the weight of each forward pass, by `weight_scale`;
+            for training.
     """
 
     rank = 2
@@ -140,6 +145,7 @@ class FakeQuantWeight(WeightConstraint):
             raise ValueError(f"fake quantization: bits must be 2 to 16, got {bits}")
         self.bits = bits
         self.axis = axis
+        self.following = False
         self.register_buffer("scale", scale.detach().clone())
 
     @property
@@ -149,6 +155,9 @@ class FakeQuantWeight(WeightConstraint):
 
     def forward(self, w: Tensor) -> Tensor:
         """Return the weight on the grid, same shape and dtype."""
+        if self.following:
+            per_tensor = self.scale.numel() == 1
+            self.scale.copy_(weight_scale(w.detach(), bits=self.bits, per_tensor=per_tensor))
         shape = [1] * w.ndim
         shape[self.axis] = -1
         return _rounded(w, self.scale.view(shape), self.limit)
@@ -157,6 +166,62 @@ class FakeQuantWeight(WeightConstraint):
 def _rounded(w: Tensor, scale: Tensor, limit: int) -> Tensor:
     rounded: Tensor = _RoundToGrid.apply(w, scale, limit)  # type: ignore[no-untyped-call]
     return rounded
+
+
+def weight_scale(weight: Tensor, *, bits: int, per_tensor: bool) -> Tensor:
+    """Return ``max|w| / (2 ** (bits - 1) - 1)`` per output channel (out,), or per tensor (1,).
+
+    A channel without a nonzero weight takes the scale of the whole tensor: its bias needs one.
+    """
+    highest = float(2 ** (bits - 1) - 1)
+    largest = weight.abs().max()
+    overall = torch.where(largest > 0, largest, 1.0) / highest
+    if per_tensor:
+        return overall.reshape(1).clone()
+    scale = weight.abs().flatten(1).amax(dim=1) / highest
+    return scale.where(scale > overall * 1e-12, overall)
+
+
+class _RoundToFloat(torch.autograd.Function):
+    """Rounding to a shorter floating-point format with a straight-through gradient.
+
+    The gradient of a plain conversion would be rounded to the short format, too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ARG004
+        """Return the nearest numbers of the format, in the dtype of the weight."""
+        # Adding zero turns -0.0 into 0.0, so that equal values have equal bits.
+        return w.to(dtype).to(w.dtype) + 0.0
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        """Pass the gradient."""
+        return gradients[0], None
+
+
+class ShortFloat(WeightConstraint):
+    """Round a weight to a floating-point format of 16 bits, still as numbers of its own dtype.
+
+    Halves go to the even neighbor (IEEE 754), zero is exact, the gradient is straight-through.
+
+    Args:
+        dtype: ``torch.float16`` or ``torch.bfloat16``.
+    """
+
+    rank = 2
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        if dtype not in (torch.float16, torch.bfloat16):
+            raise TypeError(f"short float: must be float16 or bfloat16, got {dtype}")
+        self.dtype = dtype
+        self.label = str(dtype).removeprefix("torch.")
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Return the weight in the format, same shape and dtype."""
+        rounded: Tensor = _RoundToFloat.apply(w, self.dtype)  # type: ignore[no-untyped-call]
+        return rounded
 
 
 def constraints_of(module: nn.Module, tensor: str = "weight") -> tuple[WeightConstraint, ...]:
@@ -206,7 +271,7 @@ def constrain(
         return
     if last is not None and last.rank >= constraint.rank:
         raise CompressionError(
-            f"{label}: constraints go in the order mask, codebook, fake quantization, each once; "
+            f"{label}: constraints go in the order mask, codebook, number format, each once; "
             f"got {constraint.label} after {last.label}. Change the order of the steps."
         )
     order = tuple(module._parameters)

@@ -33,6 +33,7 @@ class Fold:
     name: ClassVar[str] = "fold"
     version: ClassVar[int] = 1
     role: ClassVar[Role] = Role.COMPRESS
+    makes: ClassVar[frozenset[str]] = frozenset({"folded"})
 
     @property
     def needs(self) -> Needs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from shrinkproof.errors import CompressionError
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Scope = Literal["conv", "conv+linear"]
 """Convolutions only, or fully connected layers too."""
+
+NOT_SELECTED: Final = "not selected by include and exclude"
+"""Reason of a layer that the patterns of a step leave out."""
 
 
 @dataclass(slots=True)
@@ -30,13 +33,27 @@ class Layers:
     untouched: dict[str, str] = field(default_factory=dict)
 
 
-def select_layers(model: nn.Module, scope: Scope, *, step: str) -> Layers:
+def select_layers(
+    model: nn.Module,
+    scope: Scope,
+    *,
+    step: str,
+    include: Sequence[str] = ("*",),
+    exclude: Sequence[str] = (),
+) -> Layers:
     """Return the convolutions (and fully connected layers) whose weight can be constrained.
 
     Layers that share one weight appear once, under the first name.
 
+    Args:
+        model: the network.
+        scope: which kinds of layers.
+        step: who asks, for messages.
+        include: patterns of names to treat.
+        exclude: patterns of names to leave alone.
+
     Raises:
-        CompressionError: there is nothing to treat.
+        CompressionError: there is nothing to treat, or a pattern matches nothing.
     """
     from torch import nn
     from torch.nn.modules.conv import _ConvNd
@@ -66,6 +83,10 @@ def select_layers(model: nn.Module, scope: Scope, *, step: str) -> Layers:
             f"{step}: the model must have at least one {wanted} to treat, got none"
             + (f" ({skipped})" if skipped else "")
         )
+    chosen = frozenset(matching(layers.treated, include, exclude, step=step))
+    for name in [name for name in layers.treated if name not in chosen]:
+        layers.untouched[name] = NOT_SELECTED
+        del layers.treated[name]
     return layers
 
 

@@ -8,10 +8,11 @@ point.
 
 from __future__ import annotations
 
-from torch import fx
+import torch.nn.functional as F
+from torch import fx, nn
 
 from shrinkproof.compressors.activation import ActivationQuantizer
-from shrinkproof.compressors.graph import is_mover, is_operator, is_relu
+from shrinkproof.compressors.graph import is_mover, is_operator, is_relu, layer_of
 
 
 def attach(graph: fx.GraphModule, owner: str) -> dict[str, fx.Node]:
@@ -81,7 +82,20 @@ def _source(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
 def _merged_rectifier(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
     """Return the rectifier that is a node's only user, else the node itself."""
     users = list(node.users)
-    return users[0] if len(users) == 1 and is_relu(graph, users[0]) else node
+    rectified = len(users) == 1 and (is_relu(graph, users[0]) or _is_capped(graph, users[0]))
+    return users[0] if rectified else node
+
+
+def _is_capped(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Return whether a node is a rectifier with an upper limit (ReLU6).
+
+    The quantizer behind it cuts at the same limits, so an integer kernel needs no extra operator.
+    The limit need not be on the grid of its input, so unlike a plain rectifier it is no mover.
+    """
+    layer = layer_of(graph, node)
+    if isinstance(layer, nn.Hardtanh):
+        return float(layer.min_val) == 0.0
+    return node.op == "call_function" and node.target is F.relu6
 
 
 def _leads_to_output(graph: fx.GraphModule, node: fx.Node) -> bool:

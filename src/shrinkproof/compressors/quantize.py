@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
@@ -14,15 +15,12 @@ from shrinkproof.records import Change, Json
 from shrinkproof.registry import component, fields_of
 
 if TYPE_CHECKING:
-    from torch import Tensor, fx, nn
+    from torch import fx, nn
 
     from shrinkproof.protocols import Feed
 
 QUANTIZERS: Final = "activation_quantizers"
 """Submodule of a quantized model that holds one quantizer per place."""
-
-PERCENTILE: Final = 0.9999
-"""The percentile observer covers all but the lowest and highest 0.01 % of the values."""
 
 LARGEST_BIAS: Final = 2.0**30
 """A bias may use half of the 32-bit accumulator; the other half is for the sum of products."""
@@ -48,7 +46,8 @@ class StaticQuantization:
         weight_bits: bits of a weight.
         activation_bits: bits of an activation.
         observer: range of an activation: ``minmax`` covers every value seen, ``percentile`` all but
-            the lowest and highest 0.01 %.
+            the lowest and highest 0.01 %, ``mse`` has the least mean squared error, ``entropy``
+            the least relative entropy (TensorRT's procedure); the last three read a histogram.
         batch: images per calibration batch; it does not change the result.
         reduce_range: use 7 of the 8 weight bits, because an x86 CPU without VNNI adds pairs of
             products in 16 bits, which saturate. None decides by the CPU at hand and records it.
@@ -57,10 +56,12 @@ class StaticQuantization:
     name: ClassVar[str] = "quantize.static"
     version: ClassVar[int] = 1
     role: ClassVar[Role] = Role.COMPRESS
+    makes: ClassVar[frozenset[str]] = frozenset({"grid", "folded"})
+    destroys: ClassVar[frozenset[str]] = frozenset({"grid"})
 
     weight_bits: Literal[8] = 8
     activation_bits: Literal[8] = 8
-    observer: Literal["minmax", "percentile"] = "minmax"
+    observer: Literal["minmax", "percentile", "mse", "entropy"] = "minmax"
     batch: Annotated[int, pydantic.Field(ge=1)] = 128
     reduce_range: bool | None = None
 
@@ -77,6 +78,11 @@ class StaticQuantization:
             CompressionError: there are no calibration images, nothing can be quantized, the model
                 is quantized already, or an activation is not finite.
         """
+        placed = self._place(model, context)
+        return placed.graph, self._settle(placed, context)
+
+    def _place(self, model: nn.Module, context: Context) -> Placed:
+        """Fold, put all quantizers in place, and set their ranges by the calibration images."""
         from shrinkproof.compressors.placement import attach
 
         if context.calibration is None or context.calibration.count == 0:
@@ -88,17 +94,33 @@ class StaticQuantization:
         bits = self.weight_bits - int(reduced)
         graph, layers, untouched = self._prepare(model)
         places = attach(graph, QUANTIZERS)
-        per_tensor = quantize_weights(graph, layers, bits=bits)
+        per_tensor = quantize_weights(graph, layers, bits=bits, step=self.name)
         ranges = observe(graph, places, context.calibration, self, context)
-        widened = fit_biases(graph, layers, places)
+        return Placed(
+            graph=graph,
+            layers=layers,
+            places=places,
+            per_tensor=per_tensor,
+            ranges=ranges,
+            bits=bits,
+            untouched=untouched,
+        )
+
+    def _settle(self, placed: Placed, context: Context, **reached: Any) -> Change:
+        """Put the biases on their grid and return the account of everything."""
+        graph, bits = placed.graph, placed.bits
+        widened = fit_biases(graph, placed.layers, placed.places)
         account: Json = {}
-        for layer in layers:
+        for layer in placed.layers:
             account[f"{layer}.weight"] = _weight_account(
-                graph.get_submodule(layer), bits, layer in per_tensor, layer in widened
+                graph.get_submodule(layer), bits, layer in placed.per_tensor, layer in widened
             )
-        for place in places:
-            account[place] = {"bits": self.activation_bits, **ranges[place]}
-        change = Change(
+        for place in placed.places:
+            account[place] = {
+                "bits": self.activation_bits,
+                **_grid_account(graph.get_submodule(place), *placed.ranges[place]),
+            }
+        return Change(
             step=self.name,
             version=self.version,
             fields=fields_of(self),
@@ -106,16 +128,16 @@ class StaticQuantization:
             achieved={
                 "weight_bits": bits,
                 "activation_bits": self.activation_bits,
-                "quantized_layers": len(layers),
-                "activations": len(places),
-                "calibration_images": context.calibration.count,
-                "reduce_range": reduced,
+                "quantized_layers": len(placed.layers),
+                "activations": len(placed.places),
+                "calibration_images": context.calibration.count if context.calibration else 0,
+                "reduce_range": bits < self.weight_bits,
                 "reduce_range_from": "cpu" if self.reduce_range is None else "settings",
+                **reached,
             },
             layers=account,
-            untouched=untouched,
+            untouched=placed.untouched,
         )
-        return graph, change
 
     def _prepare(self, model: nn.Module) -> tuple[fx.GraphModule, list[str], Json]:
         """Fold, and return the graph, the layers to quantize, and what is left alone and why."""
@@ -163,6 +185,29 @@ class StaticQuantization:
         return graph
 
 
+@dataclass(slots=True, eq=False)
+class Placed:
+    """A network with all its quantizers in place.
+
+    Attributes:
+        graph: the folded network.
+        layers: names of the layers with quantized weights.
+        places: quantizer name -> node, in graph order.
+        per_tensor: layers whose weight has a single scale.
+        ranges: quantizer name -> lowest and highest value it was set for.
+        bits: of a weight.
+        untouched: name -> why something stays as it was.
+    """
+
+    graph: fx.GraphModule
+    layers: list[str]
+    places: dict[str, fx.Node]
+    per_tensor: set[str]
+    ranges: dict[str, tuple[float, float]]
+    bits: int
+    untouched: Json
+
+
 def cpu_needs_reduced_range(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Return whether 8-bit products may saturate here: an x86 CPU not known to have VNNI."""
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
@@ -174,7 +219,7 @@ def cpu_needs_reduced_range(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return "vnni" not in flags
 
 
-def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int) -> set[str]:
+def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int, step: str) -> set[str]:
     """Put every layer's weight on an integer grid; return the layers with one scale per tensor.
 
     Raises:
@@ -183,8 +228,10 @@ def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int) -> 
     from shrinkproof.compressors.constraint import (
         Codebook,
         FakeQuantWeight,
+        ShortFloat,
         constrain,
         constraints_of,
+        weight_scale,
     )
 
     per_tensor: set[str] = set()
@@ -192,9 +239,9 @@ def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int) -> 
     for name in layers:
         layer: Any = graph.get_submodule(name)
         rules = constraints_of(layer, "weight")
-        if any(isinstance(rule, FakeQuantWeight) for rule in rules):
+        if any(isinstance(rule, FakeQuantWeight | ShortFloat) for rule in rules):
             raise CompressionError(
-                f"quantize.static: weight of {name!r} must be quantized once, it is already; "
+                f"{step}: weight of {name!r} must be quantized once, it is already; "
                 "remove the second quantization from the recipe"
             )
         if any(isinstance(rule, Codebook) for rule in rules):
@@ -202,8 +249,8 @@ def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int) -> 
         weight = layer.weight.detach()
         if not bool(weight.isfinite().all()):
             raise CompressionError(
-                f"quantize.static: weight of {name!r} must be finite, got NaN or infinity; the "
-                "model is broken before this step"
+                f"{step}: weight of {name!r} must be finite, got NaN or infinity; the model is "
+                " broken before this step"
             )
         scale = weight_scale(weight, bits=bits, per_tensor=name in per_tensor)
         # Layers that share a weight share its grid: the weight is stored once.
@@ -214,33 +261,19 @@ def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int) -> 
     return per_tensor
 
 
-def weight_scale(weight: Tensor, *, bits: int, per_tensor: bool) -> Tensor:
-    """Return ``max|w| / (2 ** (bits - 1) - 1)`` per output channel (out,), or per tensor (1,).
-
-    A channel without a nonzero weight takes the scale of the whole tensor: its bias needs one.
-    """
-    highest = float(2 ** (bits - 1) - 1)
-    largest = weight.abs().max()
-    overall = largest / highest if float(largest) > 0 else largest + 1.0 / highest
-    if per_tensor:
-        return overall.reshape(1).clone()
-    scale = weight.abs().flatten(1).amax(dim=1) / highest
-    return scale.where(scale > overall * 1e-12, overall)
-
-
 def observe(
     graph: fx.GraphModule,
     places: dict[str, fx.Node],
     feed: Feed,
     step: StaticQuantization,
     context: Context,
-) -> dict[str, Json]:
-    """Run all calibration images and set every quantizer; return place -> what was chosen.
+) -> dict[str, tuple[float, float]]:
+    """Run all calibration images and set every quantizer; return place -> range.
 
     Raises:
         CompressionError: an activation is not finite.
     """
-    from shrinkproof.compressors.activation import Extremes, Histogram
+    from shrinkproof.compressors.observers import Extremes, histogram_for, range_of
 
     quantizers: dict[str, Any] = {name: graph.get_submodule(name) for name in places}
     seen = {name: Extremes() for name in places}
@@ -248,26 +281,16 @@ def observe(
     for name, extremes in seen.items():
         if not abs(extremes.low) + abs(extremes.high) < float("inf"):
             raise CompressionError(
-                f"quantize.static: activations at {name!r} must be finite on the calibration "
-                f"images, got {extremes.low:g} to {extremes.high:g}; the model is broken before "
-                "this step"
+                f"{step.name}: activations at {name!r} must be finite on the calibration images, "
+                f"got {extremes.low:g} to {extremes.high:g}; the model is broken before this step"
             )
-    ranges = {name: (e.low, e.high) for name, e in seen.items()}
-    if step.observer == "percentile":
-        counted = {n: Histogram(e.low, e.high) for n, e in seen.items() if e.low < e.high}
+    counted = {name: histogram_for(step.observer, extremes) for name, extremes in seen.items()}
+    if any(counted.values()):
         _watch(graph, quantizers, counted, feed, step, context)
-        ranges.update({name: h.percentiles(PERCENTILE) for name, h in counted.items()})
-    chosen: dict[str, Json] = {}
+    ranges = {name: range_of(step.observer, seen[name], counted[name]) for name in places}
     for name, (low, high) in ranges.items():
-        quantizer = quantizers[name]
-        quantizer.cover(low, high)
-        chosen[name] = {
-            "scale": float(quantizer.scale),
-            "zero_point": int(quantizer.zero_point),
-            "low": low,
-            "high": high,
-        }
-    return chosen
+        quantizers[name].cover(low, high)
+    return ranges
 
 
 def _watch(
@@ -281,7 +304,7 @@ def _watch(
     """Show every calibration image to the observers; other places quantize nothing meanwhile."""
     import torch
 
-    from shrinkproof.compressors.activation import Extremes
+    from shrinkproof.compressors.observers import Extremes
 
     for name, quantizer in quantizers.items():
         quantizer.observer = observers.get(name) or Extremes()
@@ -341,4 +364,14 @@ def _weight_account(layer: Any, bits: int, per_tensor: Any, widened: Any) -> Jso
         "scale_low": float(rule.scale.min()),
         "scale_high": float(rule.scale.max()),
         "widened_for_bias": bool(widened),
+    }
+
+
+def _grid_account(quantizer: Any, low: float, high: float) -> Json:
+    """Return what the reader should know about one quantized activation."""
+    return {
+        "scale": float(quantizer.scale),
+        "zero_point": int(quantizer.zero_point),
+        "low": low,
+        "high": high,
     }

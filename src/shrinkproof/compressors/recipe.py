@@ -13,6 +13,7 @@ import numpy as np
 import pydantic
 
 from shrinkproof.compressors import COMPRESSORS
+from shrinkproof.compressors.order import order_problem
 from shrinkproof.errors import CompressionError, ModelError
 from shrinkproof.protocols import Compressor, Context, Needs, Role, recovery_of
 from shrinkproof.records import Change, Json
@@ -66,11 +67,12 @@ class Recipe:
         The given model is never edited. The copy has plain parameters under the original's names
         (quantization adds ``<tensor>_scale`` buffers). After each step all zeros and numbers of
         distinct values that earlier steps made are measured again. The n-th step of a name draws
-        from ``context.stream(name, n, ...)``, so equal schedules draw equal numbers.
+        from ``context.stream(name, n, ...)``, and the n-th training of the recipe from
+        ``context.stream("training", n, ...)``, so equal schedules draw equal numbers.
 
         Raises:
-            CompressionError: a step lacks data, cannot do what was asked, or destroyed what an
-                earlier one made; there is nothing to compress.
+            CompressionError: a step lacks data, cannot do what was asked, stands where it would
+                destroy what an earlier one makes, or did so; there is nothing to compress.
             ModelError: the model cannot be copied.
         """
         from shrinkproof.compressors.constraint import bake
@@ -81,6 +83,7 @@ class Recipe:
         model.zero_grad(set_to_none=True)
         teacher = _teacher(model) if Needs.TEACHER in self.needs else None
         promises = Promises()
+        trained = 0
         changes: list[Change] = []
         seen: Counter[str] = Counter()
         for position, step in enumerate(self.steps, start=1):
@@ -90,13 +93,18 @@ class Recipe:
                 scratch=context.scratch and context.scratch / f"{position}-{step.name}",
                 changes=tuple(changes),
                 teacher=teacher,
+                trained=trained,
+                schedule=partial(context.stream, "training"),
             )
+            trained += sum(Needs.TRAINING in run.needs for run in recovery_of(step))
             seen[step.name] += 1
             model, change = step.apply(model, inner)
             model.eval()
-            changes.append(change)
             label = f"step {position} ({step.name})"
-            promises.check(model, label, zeros=change.fields.get("keep_zeros") is not False)
+            zeros = change.fields.get("keep_zeros") is not False
+            kept = promises.check(model, label, zeros=zeros)
+            account = {**change.achieved, "kept": kept} if kept else change.achieved
+            changes.append(replace(change, achieved=account))
             promises.collect(model)
         bake(model)
         promises.check(model, "baking", zeros=True)
@@ -121,16 +129,20 @@ class Recipe:
 
     def _check(self, model: nn.Module, context: Context) -> None:
         for position, step in enumerate(self.steps, start=1):
-            for need, split, given in (
-                (Needs.TRAINING, "train", context.training),
-                (Needs.CALIBRATION, "calibrate", context.calibration),
-                (Needs.VALIDATION, "select", context.validation),
+            for need, split, argument, given in (
+                (Needs.TRAINING, "train", "training", context.training),
+                (Needs.CALIBRATION, "calibrate", "calibration", context.calibration),
+                (Needs.VALIDATION, "select", "validation", context.validation),
             ):
                 if need in step.needs and given is None:
                     raise CompressionError(
                         f"step {position} ({step.name}): needs images of the split {split!r}, got "
-                        f"none; add data.{split}, or leave the step out"
+                        f"none; add data.{split} to the study (--{split} for `shrinkproof "
+                        f"compress`, {argument}= in Python), or leave the step out"
                     )
+        problem = order_problem(self.steps, has_batch_norms=_has_batch_norms(model))
+        if problem is not None:
+            raise CompressionError(f"step {problem[0] + 1}: {problem[1]}")
         compressing = [step.name for step in self.steps if step.role is Role.COMPRESS]
         if compressing and not _has_layers(model):
             raise CompressionError(
@@ -150,6 +162,12 @@ def _has_layers(model: nn.Module) -> bool:
     from torch.nn.modules.conv import _ConvNd
 
     return any(isinstance(module, (_ConvNd, nn.Linear)) for module in model.modules())
+
+
+def _has_batch_norms(model: nn.Module) -> bool:
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 def _private_copy(model: nn.Module) -> nn.Module:

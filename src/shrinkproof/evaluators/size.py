@@ -1,36 +1,55 @@
-"""How large a candidate is: parameters, operations, bytes of the real file."""
+"""How large a candidate is: parameters, operations, bytes of the real files, and ratios of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 from shrinkproof.engines.inline import attempt
+from shrinkproof.errors import StoreError
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.metrics.names import METRIC_NAMES
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Condition, Failure
 from shrinkproof.registry import component
 
-_BASIS = {
+_BASIS: Final = {
     "cost.parameters": "derived",
     "cost.nonzero": "derived",
     "cost.macs": "derived",
     "cost.bytes": "measured",
     "cost.bytes_zip": "measured",
+    "cost.bytes_dense": "measured",
+    "cost.bytes_packed": "measured",
 }
+
+_COMPRESSION: Final = {
+    "cost.compression_ratio": "cost.bytes",
+    "cost.compression_ratio_zip": "cost.bytes_zip",
+    "cost.compression_ratio_packed": "cost.bytes_packed",
+}
+"""Baseline divided by candidate, both in the same form."""
+
+_REMAINING: Final = {
+    "cost.parameters_ratio": "cost.parameters",
+    "cost.macs_ratio": "cost.macs",
+}
+"""Candidate divided by baseline."""
 
 
 @component
 class Size:
-    """Parameters, non-zero parameters and operations; bytes of the real file.
+    """Parameters, non-zero parameters and operations; bytes of the real files; ratios.
 
-    Parameters and multiply-accumulates are counted on the baked twin; bytes are those of the
-    exported file as it would ship, plain and deflated.
+    Parameters and multiply-accumulates are counted on the baked twin. Bytes are those of the
+    exported file as it would ship, plain and deflated, and of the weights, dense and packed. A
+    compression ratio is the baseline's bytes divided by the candidate's, in the same form.
     """
 
     name: ClassVar[str] = "size"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     exclusive: ClassVar[bool] = False
 
     def measure(
@@ -44,13 +63,58 @@ class Size:
 
 
 def _sizes(subject: Subject) -> list[Measurement]:
-    return [
-        Measurement(
-            metric=metric,
-            value=float(subject.facts[metric]),
-            unit=METRIC_NAMES[metric].unit,
-            better=METRIC_NAMES[metric].better.value,
-            basis=basis,
+    own = {metric: _fact(subject.facts, metric, subject.folder) for metric in _BASIS}
+    found = [_measurement(metric, own[metric], basis) for metric, basis in _BASIS.items()]
+    reference = _read(subject.reference / "complete.json")
+    if reference is None:
+        missing = "the baseline was not made"
+        ratios = (*_COMPRESSION, *_REMAINING)
+        return found + [_measurement(metric, None, "derived", missing) for metric in ratios]
+    base = {metric: _fact(reference, metric, subject.reference) for metric in _BASIS}
+    found += [_ratio(m, base[size], own[size], "candidate") for m, size in _COMPRESSION.items()]
+    found += [_ratio(m, own[size], base[size], "baseline") for m, size in _REMAINING.items()]
+    return found
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    """Return the sizes of the baseline, or None where it was not made.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    try:
+        facts: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path}: must hold the sizes of the baseline, got {type(error).__name__}; delete its "
+            "folder and run the study again"
+        ) from error
+    return facts
+
+
+def _fact(facts: Mapping[str, Any], metric: str, folder: Path) -> float:
+    if metric not in facts:
+        raise StoreError(
+            f"{folder}: the sizes of a candidate must include {metric}, got {', '.join(facts)}; "
+            "it was made by an earlier release: delete its folder and run the study again"
         )
-        for metric, basis in _BASIS.items()
-    ]
+    return float(facts[metric])
+
+
+def _ratio(metric: str, above: float, below: float, who: str) -> Measurement:
+    if below == 0:
+        return _measurement(metric, None, "derived", f"the {who} has none to divide by")
+    return _measurement(metric, above / below, "derived")
+
+
+def _measurement(metric: str, value: float | None, basis: str, reason: str = "") -> Measurement:
+    return Measurement(
+        metric=metric,
+        value=value,
+        unit=METRIC_NAMES[metric].unit,
+        better=METRIC_NAMES[metric].better.value,
+        basis=basis,
+        reason=reason,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from shrinkproof.evaluators.world import World
 from shrinkproof.models.loaded import Preprocess
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.records import Cell, Condition
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +62,9 @@ class Subject:
         reference: the baseline's directory, for measurements relative to it.
         facts: sizes that preparing the candidate has established.
         keep: stores the predictions.
+        load_twin: loads the PyTorch form of a candidate from its directory, in any process (it is
+            pickled); None where nobody can.
+        is_simulated: whether the PyTorch form only imitates the arithmetic of the exported file.
     """
 
     cell: Cell
@@ -70,6 +76,8 @@ class Subject:
     reference: Path = Path()
     facts: Mapping[str, Any] = field(default_factory=dict)
     keep: Callable[[ClassificationPredictions], None] = _drop
+    load_twin: Callable[[Path], nn.Module] | None = None
+    is_simulated: bool = False
 
     @property
     def key(self) -> str:

@@ -92,9 +92,32 @@ METRIC_NAMES: Final[dict[str, MetricName]] = _table(
     _alone("cost.nonzero", "count", _LOWER, "number of parameters that are not zero"),
     _alone("cost.macs", "count", _LOWER, "multiply-accumulates for one image"),
     _alone("cost.bytes", "bytes", _LOWER, "size of the exported file"),
-    _alone("cost.bytes_zip", "bytes", _LOWER, "size of the exported file after compression"),
+    _alone("cost.bytes_zip", "bytes", _LOWER, "size of the exported file after deflating"),
+    _alone("cost.bytes_dense", "bytes", _LOWER, "size of the weights, every number in full"),
+    _alone("cost.bytes_packed", "bytes", _LOWER, "size of the weights in the fewest bytes"),
+    _alone(
+        "cost.compression_ratio",
+        "ratio",
+        _HIGHER,
+        "size of the baseline's exported file divided by the candidate's",
+    ),
+    _alone(
+        "cost.compression_ratio_zip",
+        "ratio",
+        _HIGHER,
+        "size of the baseline's deflated file divided by the candidate's",
+    ),
+    _alone(
+        "cost.compression_ratio_packed",
+        "ratio",
+        _HIGHER,
+        "size of the baseline's packed weights divided by the candidate's",
+    ),
+    _alone("cost.parameters_ratio", "ratio", _LOWER, "parameters divided by the baseline's"),
+    _alone("cost.macs_ratio", "ratio", _LOWER, "multiply-accumulates divided by the baseline's"),
     _alone("cost.latency_median", "seconds", _LOWER, "median time for one batch"),
     _alone("cost.latency_p95", "seconds", _LOWER, "95th percentile of the time for one batch"),
     _alone("cost.latency_ratio", "ratio", _LOWER, "median latency divided by the baseline's"),
+    _alone("cost.memory_peak", "bytes", _LOWER, "peak memory of loading and running the file"),
 )
 """All built-in metric names, in the order in which tables and reports show them."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from shrinkproof.errors import UnknownNameError
 from shrinkproof.models.loaded import LoadedModel
@@ -18,42 +19,57 @@ if TYPE_CHECKING:
 INPUT_SHAPE: Final = (3, 32, 32)
 
 
-class Architecture(NamedTuple):
-    """One residual network for small images.
+class Network(NamedTuple):
+    """One network for small images.
 
     Attributes:
-        depth: number of weight layers on the longest path, 6n + 2.
-        width: channels of the first stage; the next two have twice and four times as many.
-        shortcut: how a block that changes shape passes its input on: ``pad`` (option A, without
-            parameters) or ``project`` (option B, 1x1 convolution).
+        place: who builds it, ``module:function``.
+        settings: arguments of the function, besides the number of classes.
         version: raised when the network behind the name changes.
     """
 
-    depth: int
-    width: int
-    shortcut: Literal["pad", "project"]
+    place: str
+    settings: Mapping[str, Any]
     version: int = 1
 
 
-ARCHS: Final[Mapping[str, Architecture]] = {
-    "resnet20": Architecture(20, 16, "pad"),
-    "resnet20b": Architecture(20, 16, "project"),
-    "resnet32": Architecture(32, 16, "pad"),
-    "resnet56": Architecture(56, 16, "pad"),
-    "resnet8w8": Architecture(8, 8, "project"),
+def _resnet(depth: int, width: int = 16, shortcut: str = "pad") -> Network:
+    settings = {"depth": depth, "width": width, "shortcut": shortcut}
+    return Network("shrinkproof.models.cifar:resnet", settings)
+
+
+def _vgg(depth: int, hidden: int) -> Network:
+    return Network("shrinkproof.models.cifar_vgg:vgg", {"depth": depth, "hidden": hidden})
+
+
+NETWORKS: Final[Mapping[str, Network]] = {
+    "densenet40_12": Network(
+        "shrinkproof.models.cifar_densenet:densenet", {"depth": 40, "growth": 12}
+    ),
+    "mobilenetv2": Network("shrinkproof.models.cifar_mobilenet:mobilenet_v2", {}),
+    "preresnet110": Network("shrinkproof.models.cifar_preresnet:preresnet", {"depth": 110}),
+    "preresnet164": Network("shrinkproof.models.cifar_preresnet:preresnet", {"depth": 164}),
+    "resnet110": _resnet(110),
+    "resnet20": _resnet(20),
+    "resnet20b": _resnet(20, shortcut="project"),
+    "resnet32": _resnet(32),
+    "resnet56": _resnet(56),
+    "resnet8w8": _resnet(8, width=8, shortcut="project"),
+    "vgg16_bn": _vgg(16, hidden=512),
+    "vgg19_bn": _vgg(19, hidden=0),
 }
 """Names that ``cifar:`` knows."""
 
 
-def architecture(name: str) -> Architecture:
+def network(name: str) -> Network:
     """Return the network behind a name.
 
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in ARCHS:
-        raise UnknownNameError("cifar network", name, ARCHS)
-    return ARCHS[name]
+    if name not in NETWORKS:
+        raise UnknownNameError("cifar network", name, NETWORKS)
+    return NETWORKS[name]
 
 
 @component
@@ -102,11 +118,15 @@ class Cifar:
             UnknownNameError: the name is not known.
         """
         from shrinkproof.models.assembly import drawn
-        from shrinkproof.models.cifar import resnet
 
-        depth, width, shortcut, _ = architecture(rest)
+        chosen = network(rest)
+        module, _, function = chosen.place.partition(":")
+        build = getattr(importlib.import_module(module), function)
         with drawn("cifar", rest):
-            return resnet(depth, width, shortcut, 10 if classes is None else classes)
+            built: nn.Module = build(
+                **chosen.settings, num_classes=10 if classes is None else classes
+            )
+        return built
 
     def arch_identity(self, rest: str, roots: Mapping[str, Path]) -> Json:  # noqa: ARG002
         """Return what pins the architecture, without importing torch.
@@ -114,4 +134,5 @@ class Cifar:
         Raises:
             UnknownNameError: the name is not known.
         """
-        return {"name": rest, "arch": list(architecture(rest))}
+        chosen = network(rest)
+        return {"name": rest, "arch": [*chosen.settings.values(), chosen.version]}

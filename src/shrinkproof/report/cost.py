@@ -12,12 +12,15 @@ from shrinkproof.report.view import RATIO, Column, View
 COSTS: Final = (
     "cost.bytes",
     "cost.bytes_zip",
+    "cost.compression_ratio_zip",
+    "cost.bytes_packed",
     "cost.parameters",
     "cost.nonzero",
     "cost.macs",
     "cost.latency_median",
     "cost.latency_p95",
     "cost.latency_ratio",
+    "cost.memory_peak",
 )
 _AGREEMENT: Final = "fidelity.agreement"
 

@@ -34,9 +34,17 @@ _NAMES: Final = {
     "cost.macs": "Multiply-accumulates",
     "cost.bytes": "File size",
     "cost.bytes_zip": "Zipped size",
+    "cost.bytes_dense": "Weights, dense",
+    "cost.bytes_packed": "Weights, packed",
+    "cost.compression_ratio": "Compression ratio",
+    "cost.compression_ratio_zip": "Compression ratio, zipped",
+    "cost.compression_ratio_packed": "Compression ratio, packed",
+    "cost.parameters_ratio": "Parameters against baseline",
+    "cost.macs_ratio": "Multiply-accumulates against baseline",
     "cost.latency_median": "Latency, median",
     "cost.latency_p95": "Latency, 95th percentile",
     "cost.latency_ratio": "Latency against baseline",
+    "cost.memory_peak": "Peak memory",
 }
 _PERCENT_RATIOS: Final = {"robustness.mce"}
 _NOT_PERCENT: Final = {"accuracy.brier"}

@@ -34,13 +34,15 @@ AGREEMENT_FLOOR: Final = 0.99
 """Twin and artifact must predict the same class at least this often, or the page says so."""
 
 _SIZES: Final = (
-    "cost.parameters",
-    "cost.nonzero",
-    "cost.macs",
-    "cost.bytes",
-    "cost.bytes_zip",
+    *("cost.parameters", "cost.nonzero", "cost.macs"),
+    *("cost.bytes", "cost.bytes_zip", "cost.bytes_dense", "cost.bytes_packed"),
+    *("cost.compression_ratio", "cost.compression_ratio_zip", "cost.compression_ratio_packed"),
+    *("cost.parameters_ratio", "cost.macs_ratio"),
 )
-_LATENCIES: Final = ("cost.latency_median", "cost.latency_p95", "cost.latency_ratio")
+_LATENCIES: Final = (
+    *("cost.latency_median", "cost.latency_p95", "cost.latency_ratio"),
+    "cost.memory_peak",
+)
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,7 @@ class Results:
             told.insert(0, dirty)
         reason = "; ".join(text for text in told if text)
         name = cell.condition.corruption if cell.split else ""
+        is_imitation = cell.form == "twin" and candidate.is_imitated
         return Record(
             study=self.spec.study,
             cell=cell.key,
@@ -237,7 +240,7 @@ class Results:
             high=measurement.high,
             interval=measurement.interval,
             count=measurement.count,
-            basis="simulated" if _is_simulated(candidate, cell) else measurement.basis,
+            basis="simulated" if is_imitation else measurement.basis,
             status=status,
             reason=reason,
             environment=environment,
@@ -468,8 +471,3 @@ class Results:
                     f"only {100 * value:.2f} % of the clean {row.split} images; numbers of one "
                     "form must not be used for the other"
                 )
-
-
-def _is_simulated(candidate: Candidate, cell: Cell) -> bool:
-    """True where integer arithmetic was imitated: the PyTorch twin of a quantized candidate."""
-    return cell.form == "twin" and any(s["name"].startswith("quantize.") for s in candidate.steps)

@@ -14,6 +14,7 @@ from shrinkproof.errors import PluginError
 from shrinkproof.metrics import METRICS
 from shrinkproof.records import Json
 from shrinkproof.registry import Registry
+from shrinkproof.spec.recipe_sets import RECIPE_SETS
 from shrinkproof.spec.schema import StudySpec
 
 _SLOT: Final = {
@@ -33,7 +34,9 @@ def json_schema() -> Json:
     schema = pydantic.TypeAdapter(StudySpec).json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     definitions["Step"] = {"oneOf": list(_steps(definitions))}
-    definitions["RecipeSpec"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/Step"}
+    recipe = definitions["RecipeSpec"]["properties"]
+    recipe["steps"]["items"] = {"$ref": "#/$defs/Step"}
+    recipe["use"] = {"enum": sorted(RECIPE_SETS)}
     definitions["MeasureSpec"]["properties"]["scores"]["items"] = {"enum": list(METRICS.names())}
     definitions["ConditionSet"]["properties"]["use"] = {"enum": sorted(SETS)}
     data = definitions["DataSpec"]["properties"]

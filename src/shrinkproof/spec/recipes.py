@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ import pydantic
 from pydantic import Field
 
 from shrinkproof.compressors import COMPRESSORS
+from shrinkproof.compressors.order import order_problem
 from shrinkproof.errors import ShrinkproofError
 from shrinkproof.protocols import Needs
 from shrinkproof.records import Json
 from shrinkproof.registry import component
-from shrinkproof.spec.document import Path
+from shrinkproof.spec.document import MISSING, Path
 from shrinkproof.spec.problems import Problems, shown, unknown
+from shrinkproof.spec.recipe_sets import RECIPE_SETS
 
 Scalar = bool | int | float | str
 
@@ -25,6 +28,9 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=-]*")
 """Names of studies, models and recipes: they become labels and names of folders."""
 
 NAME_RULE: Final = "must start with a letter or digit and hold only letters, digits and . _ + = -"
+
+VARIANT: Final = "variant"
+"""Slot in the name of a named set of recipes."""
 
 _SLOT: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -37,21 +43,41 @@ _NEEDED: Final = {
 
 @component
 class RecipeSpec:
-    """One recipe, or a sweep of recipes over a grid.
+    """One recipe, a sweep of recipes over a grid, or a named set of recipes.
 
     Attributes:
         grid: name -> values; one recipe for each combination, in order.
         steps: each a name, or a one-key mapping of a name to its settings; a setting that is
             exactly ``"{name}"`` takes the value of the grid with its type.
+        use: a named set of recipes instead of steps; ``{variant}`` in the name takes the name of
+            each of them.
+        settings: of the named set; values of the grid as in steps.
     """
 
     grid: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
-    steps: tuple[str | dict[str, Any], ...] = Field(min_length=1)
+    steps: tuple[str | dict[str, Any], ...] = ()
+    use: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
 
     def combinations(self) -> Iterator[dict[str, Scalar]]:
         """Yield every combination of the grid, the last name varying fastest."""
         for values in itertools.product(*self.grid.values()):
             yield dict(zip(self.grid, values, strict=True))
+
+    def members(self) -> Iterator[tuple[dict[str, Scalar], tuple[str | dict[str, Any], ...]]]:
+        """Yield what fills the name of each recipe, and its steps.
+
+        Raises:
+            pydantic.ValidationError: the settings of a named set are wrong.
+        """
+        for chosen in self.combinations():
+            if self.use is None:
+                yield chosen, self.steps
+                continue
+            settings = json.dumps(_filled(self.settings, chosen))
+            known = pydantic.TypeAdapter(RECIPE_SETS[self.use]).validate_json(settings)
+            for variant, steps in known.recipes().items():
+                yield {**chosen, VARIANT: variant}, steps
 
 
 def full_name(name: str, chosen: Mapping[str, Scalar]) -> str:
@@ -91,10 +117,10 @@ def build_recipes(recipes: Mapping[str, RecipeSpec]) -> dict[str, tuple[Any, ...
     """
     return {
         full_name(name, chosen): tuple(
-            COMPRESSORS.create(*settings_of(step, chosen)) for step in recipe.steps
+            COMPRESSORS.create(*settings_of(step, chosen)) for step in steps
         )
         for name, recipe in recipes.items()
-        for chosen in recipe.combinations()
+        for chosen, steps in recipe.members()
     }
 
 
@@ -116,6 +142,14 @@ class RecipeCheck:
         for name, recipe in recipes.items():
             path: Path = ("recipes", name)
             is_fillable = self._check_grid(path, name, recipe)
+            if recipe.use is not None:
+                if self._check_use(path, recipe) and is_fillable:
+                    self._check_members(path, name, recipe, owners)
+                continue
+            if not recipe.steps:
+                is_missing = self.problems.document.at((*path, "steps")) is MISSING
+                rule = "is required" if is_missing else "must have at least 1 entry, got []"
+                self.problems.add((*path, "steps"), rule)
             sound = [
                 (position, step)
                 for position, step in enumerate(recipe.steps)
@@ -123,12 +157,61 @@ class RecipeCheck:
             ]
             for chosen in recipe.combinations() if is_fillable else ():
                 self._check_name(path, full_name(name, chosen), owners)
-                for position, step in sound:
-                    self._check_step((*path, "steps", position), step, chosen)
+                built = [
+                    (position, self._check_step((*path, "steps", position), step, chosen))
+                    for position, step in sound
+                ]
+                self._check_order(path, recipe, {n: s for n, s in built if s is not None})
+
+    def _check_use(self, path: Path, recipe: RecipeSpec) -> bool:
+        """Note problems of a named set; return whether its recipes can be built."""
+        if recipe.use not in RECIPE_SETS:
+            rule = unknown(f"unknown set of recipes {recipe.use!r}", str(recipe.use), RECIPE_SETS)
+            self.problems.add((*path, "use"), rule)
+            return False
+        if recipe.steps:
+            self.problems.add((*path, "steps"), "must be left out beside use")
+        if f"{{{VARIANT}}}" not in str(path[-1]):
+            rule = f"the name must use {{{VARIANT}}}, or the recipes of the set get the same name"
+            self.problems.add(path, rule, is_key=True)
+            return False
+        return not recipe.steps
+
+    def _check_members(
+        self, path: Path, name: str, recipe: RecipeSpec, owners: dict[str, str]
+    ) -> None:
+        try:
+            members = list(recipe.members())
+        except pydantic.ValidationError as error:
+            cls = RECIPE_SETS[str(recipe.use)]
+            self.problems.add_validation((*path, "settings"), error, cls)
+            return
+        needs = Needs.NOTHING
+        for chosen, steps in members:
+            self._check_name(path, full_name(name, chosen), owners)
+            built = [COMPRESSORS.create(*settings_of(step, chosen)) for step in steps]
+            for step in built:
+                needs |= step.needs
+            problem = order_problem(built)
+            if problem is not None:
+                self.problems.add(path, f"{full_name(name, chosen)}: {problem[1]}", is_key=True)
+        self._check_needs(path, needs, is_key=True)
+
+    def _check_order(self, path: Path, recipe: RecipeSpec, steps: Mapping[int, Any]) -> None:
+        problem = order_problem(list(steps.values()))
+        if problem is None:
+            return
+        position = list(steps)[problem[0]]
+        step = recipe.steps[position]
+        below: Path = (*path, "steps", position)
+        is_key = not isinstance(step, str)
+        self.problems.add((*below, *step) if is_key else below, problem[1], is_key=is_key)
 
     def _check_grid(self, path: Path, name: str, recipe: RecipeSpec) -> bool:
         """Note problems of the grid; return whether every ``{name}`` can be filled in."""
         used = set(_SLOT.findall(name))
+        if recipe.use is not None:
+            used -= {VARIANT}
         missing = sorted(used - set(recipe.grid))
         for slot in missing:
             rule = unknown(f"the name uses {{{slot}}}, which is not in grid", slot, recipe.grid)
@@ -143,6 +226,7 @@ class RecipeCheck:
             if len({_spelled(value) for value in values}) < len(values):
                 self.problems.add(below, f"must not repeat a value, got {shown(values)}")
         is_filled = self._check_slots((*path, "steps"), list(recipe.steps), recipe.grid)
+        is_filled &= self._check_slots((*path, "settings"), recipe.settings, recipe.grid)
         return is_filled and not missing
 
     def _check_slots(self, path: Path, value: Any, grid: Mapping[str, Any]) -> bool:
@@ -193,7 +277,8 @@ class RecipeCheck:
 
     def _check_step(
         self, path: Path, step: str | Mapping[str, Any], chosen: Mapping[str, Scalar]
-    ) -> None:
+    ) -> Any:
+        """Note what is wrong with a step on its own; return it where nothing is, else None."""
         name, settings = settings_of(step, chosen)
         is_key = not isinstance(step, str)
         below = (*path, name) if is_key else path
@@ -201,15 +286,17 @@ class RecipeCheck:
             rule = unknown(f"unknown compressor {name!r}", name, COMPRESSORS)
             place = self.problems.document.place(below, is_key=is_key)
             self.problems.add(path, rule, place=place)
-            return
+            return None
         try:
-            needs = COMPRESSORS.create(name, settings).needs
+            built = COMPRESSORS.create(name, settings)
         except pydantic.ValidationError as error:
             self.problems.add_validation(below, error, COMPRESSORS.get(name))
         except (ShrinkproofError, TypeError) as error:
             self.problems.add(below, str(error), is_key=is_key)
         else:
-            self._check_needs(below, needs, is_key=is_key)
+            self._check_needs(below, built.needs, is_key=is_key)
+            return built
+        return None
 
     def _check_needs(self, path: Path, needs: Needs, *, is_key: bool) -> None:
         for need, (split, what, example) in _NEEDED.items():

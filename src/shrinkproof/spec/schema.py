@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from shrinkproof.corruptions.presets import SETS
 from shrinkproof.data.splits import DataSpec
@@ -51,21 +51,76 @@ class RobustnessSpec:
     reference: Literal["baseline"] = "baseline"
 
 
+def _distinct(value: Any) -> Any:
+    """Refuse a list with the same value twice: it would be measured twice under one name."""
+    if isinstance(value, tuple) and len(set(value)) < len(value):
+        raise ValueError(f"must not repeat a value, got {list(value)}")
+    return value
+
+
+def _headline(runtimes: tuple[str, ...]) -> tuple[str, ...]:
+    if runtimes[0] != "onnxruntime":
+        raise ValueError(
+            "must begin with onnxruntime, which runs the exported file, "
+            f"got {list(runtimes)}; put it first"
+        )
+    return runtimes
+
+
+def _number_of(value: Any) -> str:
+    """Tell lists from single values, so that a finding is about the one that was written."""
+    return "several" if isinstance(value, list | tuple) else "one"
+
+
+_Several = Field(min_length=1, strict=False)
+
+Batches = Annotated[
+    Annotated[Positive, Tag("one")] | Annotated[tuple[Positive, ...], _Several, Tag("several")],
+    Discriminator(_number_of),
+    AfterValidator(_distinct),
+]
+"""Images per inference: a number, or several to measure one after the other."""
+
+Cores = Positive | Literal["all"]
+
+Threads = Annotated[
+    Annotated[Cores, Tag("one")] | Annotated[tuple[Cores, ...], _Several, Tag("several")],
+    Discriminator(_number_of),
+    AfterValidator(_distinct),
+]
+"""Threads of the runtime: a number, ``all`` cores, or several of these."""
+
+Runtimes = Annotated[
+    tuple[Literal["onnxruntime", "pytorch"], ...],
+    _Several,
+    AfterValidator(_distinct),
+    AfterValidator(_headline),
+]
+"""Runtimes; the first one runs the exported file and gives the headline."""
+
+
 @component
 class LatencySpec:
     """How inference of the exported file is timed.
 
+    The first batch, threads and runtime give the numbers that ``select`` and the tables use; every
+    other combination is measured besides.
+
     Attributes:
-        batch: images per inference.
-        threads: threads of the runtime.
-        repeats: timed inferences.
+        batch: images per inference; a number or a list.
+        threads: threads of the runtime; a number, ``all`` cores, or a list.
+        runtimes: ``onnxruntime`` runs the exported file, ``pytorch`` the network before export.
+        repeats: timed inferences in each process.
         warmup: untimed inferences before them.
+        processes: fresh processes; intervals need 5.
     """
 
-    batch: Positive = 1
-    threads: Positive = 1
-    repeats: Annotated[int, Field(ge=20)] = 200
-    warmup: Positive = 20
+    batch: Batches = 1
+    threads: Threads = 1
+    runtimes: Runtimes = ("onnxruntime",)
+    repeats: Annotated[int, Field(ge=20)] = 40
+    warmup: Positive = 10
+    processes: Positive = 5
 
 
 @component
@@ -73,7 +128,7 @@ class CostSpec:
     """Which costs are measured besides sizes and operations.
 
     Attributes:
-        latency: how to time inference; not timed where it is absent.
+        latency: how to time inference and measure its memory; neither where it is absent.
     """
 
     latency: LatencySpec | None = None
@@ -163,7 +218,9 @@ class StudySpec:
         measure: what is measured.
         repeats: how often recipes that train are repeated with other random streams.
         seed: root of all random streams.
-        controls: ``all``, or ``none`` to leave out the dense controls, which the report prints.
+        controls: ``dense`` trains the uncompressed network as each recipe trains; ``all`` also
+            trains each pruned shape from scratch; ``none`` leaves controls out, which the report
+            prints.
         threads: threads of every computation; part of the identity of results.
         select: how one candidate is chosen; None where the study only measures.
     """
@@ -177,7 +234,7 @@ class StudySpec:
     measure: MeasureSpec = Field(default_factory=MeasureSpec)
     repeats: Positive = 1
     seed: Annotated[int, Field(ge=0)] = 0
-    controls: Literal["all", "none"] = "all"
+    controls: Literal["dense", "all", "none"] = "dense"
     threads: Positive = 1
     select: SelectSpec | None = None
 

@@ -121,7 +121,7 @@ class SelectionCheck:
         name = metric.name
         if self.scores is not None and name in METRICS and name not in self.scores:
             return f"{name} is not measured by this study; add it to measure.scores"
-        if name.startswith("cost.latency") and not self.is_timed:
+        if name.startswith(("cost.latency", "cost.memory")) and not self.is_timed:
             return f"{name} is not measured by this study; add measure.cost.latency"
         if self.conditions is None:
             return ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
+from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.environment import environment_key
 from shrinkproof.errors import SpecError
@@ -16,13 +17,13 @@ from shrinkproof.evaluators.size import Size
 from shrinkproof.evaluators.world import World
 from shrinkproof.protocols import Needs, Role
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Form, Json, key_of
-from shrinkproof.registry import fields_of, identity_of
+from shrinkproof.registry import identity_of
 from shrinkproof.study.inputs import Inputs
 
 MEASURED: Final = ("select", "report")
 """Splits whose images are evaluated; ``certify`` is kept untouched for certificates."""
 
-ARTIFACT_FORMAT: Final = 1
+ARTIFACT_FORMAT: Final = 2
 """Raise it when the exported file of the same candidate changes."""
 
 
@@ -73,7 +74,7 @@ def latency_of(inputs: Inputs) -> Latency | None:
     cost = inputs.spec.measure.cost
     if cost is None or cost.latency is None:
         return None
-    return Latency(**fields_of(cost.latency))
+    return Latency(**asdict(cost.latency))
 
 
 def make_plan(inputs: Inputs, environment: Json) -> Plan:
@@ -158,7 +159,7 @@ class _Planner:
         yield baseline
         recipes = self.spec.candidate_recipes()
         controls: dict[tuple[str, int], Candidate] = {}
-        for steps in recipes.values() if self.spec.controls == "all" else ():
+        for steps in recipes.values() if self.spec.controls != "none" else ():
             schedule = _schedule(steps)
             name = _control_name(schedule)
             for repeat in range(_repeats(self.spec.repeats, schedule) if schedule else 0):
@@ -171,6 +172,11 @@ class _Planner:
             for repeat in range(_repeats(self.spec.repeats, steps)):
                 control = controls.get((_control_name(schedule), repeat), baseline)
                 yield self._candidate(model, identity, name, "recipe", steps, repeat, control.key)
+            anew = _from_scratch(steps) if self.spec.controls == "all" else ()
+            for repeat in range(_repeats(self.spec.repeats, anew) if anew else 0):
+                yield self._candidate(
+                    model, identity, f"control.scratch-{name}", "control", anew, repeat
+                )
 
     def _candidate(
         self,
@@ -201,7 +207,6 @@ class _Planner:
         for split in self.measuring:
             for condition in self.spec.conditions_list():
                 yield self._scores_cell(candidate, self.form, split, condition)
-        for split in self.measuring[:1]:
             other: Form = "artifact" if self.form == "twin" else "twin"
             yield self._scores_cell(candidate, other, split, CLEAN)
         parts: Json = {"candidate": candidate.key, "version": Size.version}
@@ -250,6 +255,18 @@ def _schedule(steps: tuple[Any, ...]) -> tuple[Any, ...]:
     """
     compresses = any(step.role is not Role.RECOVER for step in steps)
     return Recipe(steps).recovery if compresses else ()
+
+
+def _from_scratch(steps: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the steps that train the pruned shape of a recipe from scratch, at equal budget.
+
+    A recipe that prunes nothing, or never trains, has no such control.
+    """
+    pruning = [i for i, step in enumerate(steps) if step.name.partition(".")[0] == "prune"]
+    schedule = Recipe(steps).recovery
+    if not pruning or not any(Needs.TRAINING in step.needs for step in schedule):
+        return ()
+    return (*steps[: pruning[-1] + 1], COMPRESSORS.create("reinitialize"), *schedule)
 
 
 def _repeats(repeats: int, steps: tuple[Any, ...]) -> int:

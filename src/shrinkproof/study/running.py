@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.engines.inline import attempt
 from shrinkproof.environment import environment_key
 from shrinkproof.errors import StoreError
+from shrinkproof.evaluators.latency import Latency
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.size import Size
 from shrinkproof.evaluators.subject import Subject
@@ -22,6 +25,7 @@ from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Failure, Json
 from shrinkproof.store import Shard, Store
 from shrinkproof.study.inputs import Inputs
 from shrinkproof.study.plan import Plan, latency_of, scores_of
+from shrinkproof.study.twin import load_twin
 from shrinkproof.study.work import Pass, PassResult, Preparation, measure, prepare
 
 A = TypeVar("A")
@@ -33,6 +37,10 @@ class Progress(Protocol):
 
     def begin(self, stage: str, total: int) -> None:
         """Tell that a stage with so many pieces of work starts."""
+        ...
+
+    def watch(self, detail: Callable[[], str]) -> None:
+        """Offer what goes on inside the pieces of work of the stage, to be asked at any time."""
         ...
 
     def advance(self, label: str) -> None:
@@ -52,6 +60,9 @@ class Silence:
     """Progress that nobody wants to know about."""
 
     def begin(self, stage: str, total: int) -> None:
+        """Ignore it."""
+
+    def watch(self, detail: Callable[[], str]) -> None:
         """Ignore it."""
 
     def advance(self, label: str) -> None:
@@ -118,12 +129,15 @@ class Runner:
         items: Sequence[A],
         label: Callable[[A], str],
         engine: Engine | None = None,
+        detail: Callable[[], str] | None = None,
     ) -> Iterator[tuple[A, B | Failure]]:
         """Yield the results of a stage and keep the progress informed."""
         if not items:
             return
         start = time.perf_counter()
         self.progress.begin(stage, len(items))
+        if detail is not None:
+            self.progress.watch(detail)
         for item, outcome in (engine or self.engine).map(work, items):
             yield item, outcome
             self.progress.advance(label(item))
@@ -144,13 +158,17 @@ class Runner:
             if not self.store.has_candidate(candidate.key) and candidate.key not in failed
         ]
         for item, outcome in self._staged(
-            "prepare", prepare, items, lambda item: item.candidate.label
+            "prepare", prepare, items, lambda item: item.candidate.label, detail=self._training
         ):
             if isinstance(outcome, Failure):
                 self.store.write_failure(item.candidate.key, outcome, label=item.candidate.label)
                 self.progress.warn(f"{item.candidate.label}: {outcome.message}")
             else:
                 self.store.forget_failure(item.candidate.key)
+
+    def _training(self) -> str:
+        """Return how far the candidates are that are trained now."""
+        return "; ".join(self.store.in_progress())
 
     def _missing(self) -> list[Cell]:
         """Return the cells that must be measured, after recomputing those that need no model."""
@@ -212,23 +230,33 @@ class Runner:
                 self._write(cell, outcome, {"size": Size.version})
 
     def _time(self, missing: Sequence[Cell]) -> None:
-        """Measure latency: one candidate after the other, while nothing else runs."""
-        from shrinkproof.engines.inline import Inline
-
+        """Measure latency: the candidates of each model in turns, while nothing else runs."""
         latency = latency_of(self.inputs)
-        if latency is None:
-            return
-
-        def time_one(cell: Cell) -> Sequence[Measurement] | Failure:
-            (outcome,) = (o for _, o in latency.measure([self._subject(cell)], CLEAN))
-            return outcome
-
         cells = [cell for cell in missing if cell.evaluator == "latency"]
-        for cell, outcome in self._staged("latency", time_one, cells, self._label, Inline()):
-            self._write(cell, outcome, {"latency": latency.version})
+        if latency is None or not cells:
+            return
+        start = time.perf_counter()
+        self.progress.begin("latency", len(cells))
+        subjects = []
+        for cell in cells:
+            subject = attempt(self._subject, cell)
+            if isinstance(subject, Failure):
+                self._timed(cell, subject, latency)
+            else:
+                subjects.append(subject)
+        for subject, outcome in latency.measure(subjects, CLEAN):
+            self._timed(subject.cell, outcome, latency)
+        self.progress.end("latency", time.perf_counter() - start)
+
+    def _timed(
+        self, cell: Cell, outcome: Sequence[Measurement] | Failure, latency: Latency
+    ) -> None:
+        self._write(cell, outcome, {"latency": latency.version})
+        self.progress.advance(self._label(cell))
 
     def _subject(self, cell: Cell) -> Subject:
-        model = self.candidates[cell.candidate].model
+        candidate = self.candidates[cell.candidate]
+        model = candidate.model
         baseline = next(
             c.key for c in self.plan.candidates if c.model == model and c.role == "baseline"
         )
@@ -243,6 +271,8 @@ class Runner:
             folder=self.store.candidate(cell.candidate),
             reference=self.store.candidate(baseline),
             facts=facts,
+            load_twin=functools.partial(load_twin, str(self.store.path), model),
+            is_simulated=candidate.is_imitated,
         )
 
     def _write(

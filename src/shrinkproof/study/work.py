@@ -177,12 +177,19 @@ def _make(place: _Workplace, store: Store, candidate: Candidate) -> Json:
     recipe = Recipe(tuple(COMPRESSORS.create(s["name"], s["fields"]) for s in candidate.steps))
     wanted = splits_for(recipe.needs)
     sets = place.images(wanted)
+
+    def note(values: Mapping[str, Any]) -> None:
+        history.append(values)
+        if "epoch" in values:
+            store.write_progress(candidate, values)
+
     context = make_context(
         place.inputs,
         base,
         {name: sets[name] for name in wanted},
         repeat=candidate.repeat,
-        note=history.append,
+        note=note,
+        scratch=store.scratch(candidate.key),
     )
     module, changes = recipe.apply(base.module, context)
     example = torch.zeros((1, *base.input_shape))
@@ -201,10 +208,13 @@ def _make(place: _Workplace, store: Store, candidate: Candidate) -> Json:
             "cost.macs": macs(module, example),
             "cost.bytes": file_bytes(file),
             "cost.bytes_zip": zip_bytes(file),
+            "cost.bytes_dense": file_bytes(folder / "weights.safetensors"),
+            "cost.bytes_packed": file_bytes(folder / "weights.packed.safetensors"),
             "input_shape": list(base.input_shape),
         }
 
     store.write_candidate(candidate, write)
+    store.forget_scratch(candidate.key)
     return dict(store.read_json(f"candidates/{candidate.key}/complete.json"))
 
 
@@ -215,6 +225,7 @@ def make_context(
     *,
     repeat: int = 0,
     note: Callable[[Mapping[str, Any]], None],
+    scratch: Path | None = None,
 ) -> Context:
     """Return what a recipe may use.
 
@@ -228,22 +239,27 @@ def make_context(
         sets: the splits that the recipe needs.
         repeat: which repeat of the recipe.
         note: receives progress and history.
+        scratch: folder for what lets training go on after a kill.
     """
     import torch
 
+    from shrinkproof.artifacts.probe import FileProbe
     from shrinkproof.tasks import TASKS
     from shrinkproof.training.feed import ImageFeed
 
     feeds = {name: ImageFeed(images, base.preprocess) for name, images in sets.items()}
+    example = torch.zeros((1, *base.input_shape))
     return Context(
         task=TASKS.create(inputs.spec.task),
-        example=torch.zeros((1, *base.input_shape)),
+        example=example,
         device=torch.device("cpu"),
         stream=functools.partial(randomness.stream, inputs.spec.seed, "prepare", repeat),
         calibration=feeds.get("calibrate"),
         training=feeds.get("train"),
         validation=feeds.get("select"),
         note=note,
+        scratch=scratch,
+        probe=FileProbe(base.module, example),
     )
 
 

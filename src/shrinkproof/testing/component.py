@@ -80,8 +80,8 @@ def check_component(
             AttributeError,
             f"{name}: must be frozen, but {field.name!r} can be set",
         )
-    plain = json.loads(json.dumps(fields_of(instance), allow_nan=False))
-    again = cls(**plain)
+    plain = json.dumps(fields_of(instance), allow_nan=False)
+    again = pydantic.TypeAdapter(cls).validate_json(plain)
     assert again == instance, f"{name}: its settings as JSON, {plain}, must make an equal object"
     return instance
 

@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import pydantic
+
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.compressors.criteria import CHANNEL_CRITERIA, CRITERIA
 from shrinkproof.compressors.recipe import Recipe
@@ -100,7 +102,8 @@ def _check_restore(cls: type[Any], change: Change, module: nn.Module) -> None:
     name = cls.__name__
     change = Change.from_json(json.loads(json.dumps(change.as_json())))
     fresh = tiny_model(seed=1)
-    restored = cls(**change.fields).restore(fresh, change).eval()
+    step = pydantic.TypeAdapter(cls).validate_json(json.dumps(change.fields))
+    restored = step.restore(fresh, change).eval()
     missing = set(module.state_dict()) ^ set(restored.state_dict())
     assert not missing, (
         f"{name}: restore must give the state-dict keys of apply; they differ in {sorted(missing)}"

@@ -16,13 +16,22 @@ CRITERIA = Registry(
     {
         "magnitude": "shrinkproof.compressors.criteria.weights:Magnitude",
         "random": "shrinkproof.compressors.criteria.weights:Random",
+        "taylor": "shrinkproof.compressors.criteria.weights:Taylor",
     },
 )
 
 CHANNEL_CRITERIA = Registry(
     "channel criterion",
     "shrinkproof.channel_criteria",
-    {},
+    {
+        "bn_scale": "shrinkproof.compressors.criteria.channels:BatchNormScale",
+        "fpgm": "shrinkproof.compressors.criteria.channels:GeometricMedian",
+        "hrank": "shrinkproof.compressors.criteria.hrank:HRank",
+        "l1": "shrinkproof.compressors.criteria.channels:L1",
+        "l2": "shrinkproof.compressors.criteria.channels:L2",
+        "random": "shrinkproof.compressors.criteria.channels:RandomChannels",
+        "taylor": "shrinkproof.compressors.criteria.channels:TaylorChannels",
+    },
 )
 
 

@@ -1,0 +1,68 @@
+"""Work in a process that has done nothing before."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from shrinkproof.errors import ModelError
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_COMMAND: Final = "from shrinkproof.artifacts.fresh import serve; serve()"
+_WORDS: Final = 300
+"""Characters of the last line of a process that died that stand in the message."""
+
+
+def run_fresh(
+    work: Callable[[A], B], argument: A, *, variables: Mapping[str, str] | None = None
+) -> B:
+    """Return what a function gives in a fresh Python process.
+
+    The process imports only what the function needs: no main module is run again and nothing is
+    forked, so that threads, imports and settings of the caller have no effect there.
+
+    Args:
+        work: a module-level function.
+        argument: what it is given; it and the result are pickled.
+        variables: environment variables to set besides the caller's.
+
+    Raises:
+        ModelError: the function raised, or the process was killed; the message has the last
+            line that it wrote, the notes have all of them.
+    """
+    paths = (path or os.getcwd() for path in sys.path)  # noqa: PTH109 - a string is wanted
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _COMMAND],
+        input=pickle.dumps((work, argument)),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **(variables or {})},
+        check=False,
+    )
+    if done.returncode == 0 and done.stdout:
+        result: B = pickle.loads(done.stdout)
+        return result
+    told = done.stderr.decode(errors="replace").strip()
+    last = told.splitlines()[-1][:_WORDS] if told else "it wrote nothing"
+    error = ModelError(
+        f"{work.__name__}: a fresh process must end with a result, got exit code "
+        f"{done.returncode}: {last}"
+    )
+    error.add_note(told)
+    raise error
+
+
+def serve() -> None:
+    """Do one piece of work: read it from standard input, write the result to standard output."""
+    # What the work prints must not get between the bytes of the result.
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    work, argument = pickle.load(sys.stdin.buffer)
+    result: Any = work(argument)
+    with os.fdopen(answer, "wb") as stream:
+        pickle.dump(result, stream)

@@ -1,0 +1,230 @@
+"""The command that compresses one network without a study: compress."""
+
+from __future__ import annotations
+
+import json as json_
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from shrinkproof.cli import DONE
+from shrinkproof.cli.options import AsJson, Root, roots
+from shrinkproof.cli.output import print_json
+from shrinkproof.errors import UsageError
+
+if TYPE_CHECKING:
+    from shrinkproof.compression import CompressedModel
+    from shrinkproof.data.imageset import ImageSet
+    from shrinkproof.models.loaded import LoadedModel
+    from shrinkproof.models.reference import ModelSpec
+    from shrinkproof.spec.document import Document
+
+_SPLITS: Final = ("calibrate", "train", "select")
+_SHORT: Final = re.compile(r"([^\s:={}]+):(\S.*)", re.DOTALL)
+_OPENING, _CLOSING, _QUOTES = "[{(", "]})", "\"'"
+
+
+def compress(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model reference as in a study: torchvision:resnet18/DEFAULT, timm:NAME, "
+            "checkpoint:FILE with --set arch=..., import:MODULE:FUNCTION or cifar:NAME.",
+        ),
+    ],
+    steps: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STEP",
+            help="Steps in order: a name, 'name:key=value,key=value', or YAML as in a study, "
+            "'{prune.weights: {ratio: 0.5}}'.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Where to write the result.")
+    ],
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Setting of the model, as in a study: arch=cifar:resnet20, classes=10, "
+            "input_shape=[3, 32, 32], preprocess={mean: [...], std: [...]}; may be repeated.",
+        ),
+    ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Images for observers and statistics: a data reference, or '{use: cifar10:train, "
+            "count: 512}'.",
+        ),
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(metavar="DATA", help="Images for fine-tuning.")
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Images that decide when training stops."),
+    ] = None,
+    root: Root = None,
+    seed: Annotated[int, typer.Option(min=0, help="Root of the randomness.")] = 0,
+    json: AsJson = False,
+) -> int:
+    """Compress one network: weights, recipe and ONNX file in a directory; sizes on the screen."""
+    from shrinkproof.compression import SCRATCH, as_steps, check_place
+    from shrinkproof.compression import compress as compress_
+    from shrinkproof.study.inputs import roots_of_environment
+
+    check_place(out)
+    recipe = as_steps([_step(text, f"step {n}") for n, text in enumerate(steps, start=1)])
+    given = {n: v for n, v in zip(_SPLITS, (calibrate, train, select), strict=True) if v}
+    places = {**roots_of_environment(), **roots(root)}
+    spec = _model_spec(model, set or [], needs_images=bool(given))
+    loaded, sets = _load(spec, given, places)
+    import torch
+
+    small = compress_(
+        loaded.module,
+        recipe,
+        example=torch.zeros((1, *loaded.input_shape)),
+        calibration=sets.get("calibrate"),
+        training=sets.get("train"),
+        validation=sets.get("select"),
+        preprocess=loaded.preprocess,
+        seed=seed,
+        scratch=out / SCRATCH,
+        note=_tell,
+    )
+    small.save(out)
+    shutil.rmtree(out / SCRATCH, ignore_errors=True)
+    _print(small, out, json)
+    return DONE
+
+
+def _load(
+    spec: ModelSpec, given: Mapping[str, str], places: Mapping[str, Path]
+) -> tuple[LoadedModel, Mapping[str, ImageSet]]:
+    """Return the network and the images of each split, after checking that they fit."""
+    from shrinkproof.data.splits import DataSpec, load_splits
+    from shrinkproof.models.reference import load_model
+    from shrinkproof.study.work import check_fit
+
+    # References are checked before a network is loaded, which may take long.
+    references = {name: _data_ref(text, f"--{name}") for name, text in given.items()}
+    loaded = load_model(spec, places)
+    if not references:
+        return loaded, {}
+    data = DataSpec(**references)
+    splits = load_splits(data, roots=places)
+    for note in splits.notes:
+        typer.echo(f"note: {note}", err=True)
+    for images in splits.sets.values():
+        check_fit(loaded, images, spec.use)
+    return loaded, splits.sets
+
+
+def _step(text: str, label: str) -> Any:
+    """Return a step as a study file would hold it."""
+    from shrinkproof.spec.document import parse
+
+    if not text.strip():
+        raise UsageError(f"{label}: must be a step, got an empty text")
+    short = _SHORT.fullmatch(text)
+    if short is not None and "=" in short[2]:
+        settings = dict(_setting(part, label) for part in _parts(short[2]))
+        return {short[1]: settings}
+    return parse(text, label).content
+
+
+def _parts(text: str) -> list[str]:
+    """Return what commas separate outside brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in _QUOTES:
+            quote = letter
+        else:
+            depth += (letter in _OPENING) - (letter in _CLOSING)
+        if letter == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _setting(text: str, label: str) -> tuple[str, Any]:
+    """Return key and value of ``key=value``, the value read as YAML."""
+    from shrinkproof.spec.document import parse
+
+    key, equals, value = text.partition("=")
+    if not (key.strip() and equals and value.strip()):
+        raise UsageError(f"{label}: settings must be key=value, got {text!r}")
+    return key.strip(), parse(value, f"{label}: {key.strip()}").content
+
+
+def _model_spec(reference: str, settings: Sequence[str], *, needs_images: bool) -> ModelSpec:
+    from shrinkproof.models.reference import ModelField
+
+    content = {"use": reference, **dict(_setting(text, "--set") for text in settings)}
+    if not needs_images:
+        # Without images nothing is preprocessed, so nobody has to say how.
+        content.setdefault("preprocess", {})
+    spec: ModelSpec = _validated(content, ModelField, "model")
+    return spec
+
+
+def _data_ref(text: str, label: str) -> Any:
+    from shrinkproof.data.splits import DataField
+    from shrinkproof.spec.document import parse
+
+    content = parse(text, label).content if text.lstrip().startswith("{") else text
+    return _validated(content, DataField, label)
+
+
+def _validated(content: Any, kind: Any, label: str) -> Any:
+    """Return a value of a study file; its problems name the option instead of a line."""
+    import pydantic
+
+    from shrinkproof.compression.steps import PlacelessProblems
+    from shrinkproof.spec.document import Document
+
+    document: Document = Document(label, content)
+    problems = PlacelessProblems(document)
+    try:
+        return pydantic.TypeAdapter(kind).validate_json(json_.dumps(content), strict=True)
+    except pydantic.ValidationError as error:
+        problems.add_validation((), error, kind)
+    problems.raise_if_any()
+    raise AssertionError("a validation error names at least one problem")
+
+
+def _tell(values: Mapping[str, Any]) -> None:
+    """Print a line about each epoch of training."""
+    if "epoch" not in values:
+        return
+    shown = [f"epoch {values['epoch']}/{values.get('epochs', '?')}"]
+    shown += [f"{n} {values[n]:.4g}" for n in ("loss", "accuracy") if n in values]
+    if "seconds_left" in values:
+        shown.append(f"about {values['seconds_left']:.0f} s left")
+    typer.echo(", ".join(shown), err=True)
+
+
+def _print(small: CompressedModel, out: Path, json: bool) -> None:
+    if json:
+        print_json(
+            directory=str(out),
+            before=asdict(small.before),
+            after=asdict(small.after),
+            steps=[change.as_json() for change in small.changes],
+        )
+        return
+    typer.echo(small.summary())
+    typer.echo(f"\nwritten to {out}")

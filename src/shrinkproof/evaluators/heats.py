@@ -1,0 +1,94 @@
+"""Which candidates are timed in the same processes: those of one baseline that fit into memory."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from shrinkproof.artifacts.candidate import NETWORK
+from shrinkproof.artifacts.stopwatch import Source
+from shrinkproof.engines.inline import attempt
+from shrinkproof.evaluators.subject import Subject
+from shrinkproof.records import Failure
+
+REFERENCE: Final = -1
+"""Place of the baseline among the sources of a heat; its own subject is timed once more."""
+
+_MEMORY_SHARE: Final = 0.25
+"""Part of the machine's memory that the networks of one process may fill."""
+
+_BYTES_PER_FILE_BYTE: Final = 4
+"""A loaded session holds the weights several times: file, packed kernels, arena."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """Candidates that take turns with their baseline.
+
+    Attributes:
+        reference: the baseline's directory.
+        input_shape: (C, H, W) of one input.
+        subjects: the candidates.
+    """
+
+    reference: Path
+    input_shape: tuple[int, ...]
+    subjects: tuple[Subject, ...]
+
+    def apart(self) -> Iterator[Heat]:
+        """Yield each candidate alone with the baseline."""
+        for subject in self.subjects:
+            yield replace(self, subjects=(subject,))
+
+    def files(self) -> dict[int, Source]:
+        """Return the exported files, by position in ``subjects``, and the baseline's."""
+        own = {place: subject.folder / NETWORK for place, subject in enumerate(self.subjects)}
+        return {REFERENCE: self.reference / NETWORK, **own}
+
+    def twins(self) -> dict[int, Source]:
+        """Return what loads the PyTorch forms that are no imitations; empty without any."""
+        found: dict[int, Source] = {}
+        for place, subject in enumerate(self.subjects):
+            if subject.load_twin is not None and not subject.is_simulated:
+                found[place] = functools.partial(subject.load_twin, subject.folder)
+                found[REFERENCE] = functools.partial(subject.load_twin, self.reference)
+        return found
+
+
+def heats_of(subjects: Sequence[Subject]) -> tuple[list[Heat], list[tuple[Subject, Failure]]]:
+    """Return who takes turns with whom, and the candidates about which too little is known."""
+    groups: dict[tuple[Path, tuple[int, ...]], list[Subject]] = {}
+    failed: list[tuple[Subject, Failure]] = []
+    for subject in subjects:
+        shape = attempt(lambda subject: tuple(subject.facts["input_shape"]), subject)
+        if isinstance(shape, Failure):
+            failed.append((subject, shape))
+        else:
+            groups.setdefault((subject.reference, shape), []).append(subject)
+    heats = [
+        Heat(reference, shape, part)
+        for (reference, shape), group in groups.items()
+        for part in _that_fit(group)
+    ]
+    return heats, failed
+
+
+def _that_fit(subjects: Sequence[Subject]) -> Iterator[tuple[Subject, ...]]:
+    """Yield the candidates in groups whose networks fit into memory together."""
+    room = _MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    part: list[Subject] = []
+    used = 0
+    for subject in subjects:
+        file = subject.folder / NETWORK
+        size = _BYTES_PER_FILE_BYTE * file.stat().st_size if file.is_file() else 0
+        if part and used + size > room:
+            yield tuple(part)
+            part, used = [], 0
+        part.append(subject)
+        used += size
+    if part:
+        yield tuple(part)
