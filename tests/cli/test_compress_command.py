@@ -112,11 +112,11 @@ def test_the_command_gives_what_the_study_gives(
     ],
 )
 def test_spellings_of_a_step(step: str, expected: object) -> None:
-    from shrinkproof.cli.compress import _step
+    from shrinkproof.cli.inputs import step_of
 
     if expected is None:
         expected = {"a": {"finetune": {"epochs": 3, "augment": ["crop", "flip"]}}}
-    assert _step(step, "step 1") == expected
+    assert step_of(step, "step 1") == expected
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json as json_
-import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,20 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from shrinkproof.cli import DONE
+from shrinkproof.cli.inputs import data_ref, model_spec, step_of
 from shrinkproof.cli.options import AsJson, Root, roots
 from shrinkproof.cli.output import print_json
-from shrinkproof.errors import UsageError
 
 if TYPE_CHECKING:
     from shrinkproof.compression import CompressedModel
     from shrinkproof.data.imageset import ImageSet
     from shrinkproof.models.loaded import LoadedModel
     from shrinkproof.models.reference import ModelSpec
-    from shrinkproof.spec.document import Document
 
 _SPLITS: Final = ("calibrate", "train", "select")
-_SHORT: Final = re.compile(r"([^\s:={}]+):(\S.*)", re.DOTALL)
-_OPENING, _CLOSING, _QUOTES = "[{(", "]})", "\"'"
 
 
 def compress(
@@ -83,10 +78,10 @@ def compress(
     from shrinkproof.study.inputs import roots_of_environment
 
     check_place(out)
-    recipe = as_steps([_step(text, f"step {n}") for n, text in enumerate(steps, start=1)])
+    recipe = as_steps([step_of(text, f"step {n}") for n, text in enumerate(steps, start=1)])
     given = {n: v for n, v in zip(_SPLITS, (calibrate, train, select), strict=True) if v}
     places = {**roots_of_environment(), **roots(root)}
-    spec = _model_spec(model, set or [], needs_images=bool(given))
+    spec = model_spec(model, set or [], needs_images=bool(given))
     loaded, sets = _load(spec, given, places)
     import torch
 
@@ -117,7 +112,7 @@ def _load(
     from shrinkproof.study.work import check_fit
 
     # References are checked before a network is loaded, which may take long.
-    references = {name: _data_ref(text, f"--{name}") for name, text in given.items()}
+    references = {name: data_ref(text, f"--{name}") for name, text in given.items()}
     loaded = load_model(spec, places)
     if not references:
         return loaded, {}
@@ -128,82 +123,6 @@ def _load(
     for images in splits.sets.values():
         check_fit(loaded, images, spec.use)
     return loaded, splits.sets
-
-
-def _step(text: str, label: str) -> Any:
-    """Return a step as a study file would hold it."""
-    from shrinkproof.spec.document import parse
-
-    if not text.strip():
-        raise UsageError(f"{label}: must be a step, got an empty text")
-    short = _SHORT.fullmatch(text)
-    if short is not None and "=" in short[2]:
-        settings = dict(_setting(part, label) for part in _parts(short[2]))
-        return {short[1]: settings}
-    return parse(text, label).content
-
-
-def _parts(text: str) -> list[str]:
-    """Return what commas separate outside brackets and quotes."""
-    parts, depth, quote = [""], 0, ""
-    for letter in text:
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in _QUOTES:
-            quote = letter
-        else:
-            depth += (letter in _OPENING) - (letter in _CLOSING)
-        if letter == "," and depth == 0 and not quote:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
-
-
-def _setting(text: str, label: str) -> tuple[str, Any]:
-    """Return key and value of ``key=value``, the value read as YAML."""
-    from shrinkproof.spec.document import parse
-
-    key, equals, value = text.partition("=")
-    if not (key.strip() and equals and value.strip()):
-        raise UsageError(f"{label}: settings must be key=value, got {text!r}")
-    return key.strip(), parse(value, f"{label}: {key.strip()}").content
-
-
-def _model_spec(reference: str, settings: Sequence[str], *, needs_images: bool) -> ModelSpec:
-    from shrinkproof.models.reference import ModelField
-
-    content = {"use": reference, **dict(_setting(text, "--set") for text in settings)}
-    if not needs_images:
-        # Without images nothing is preprocessed, so nobody has to say how.
-        content.setdefault("preprocess", {})
-    spec: ModelSpec = _validated(content, ModelField, "model")
-    return spec
-
-
-def _data_ref(text: str, label: str) -> Any:
-    from shrinkproof.data.splits import DataField
-    from shrinkproof.spec.document import parse
-
-    content = parse(text, label).content if text.lstrip().startswith("{") else text
-    return _validated(content, DataField, label)
-
-
-def _validated(content: Any, kind: Any, label: str) -> Any:
-    """Return a value of a study file; its problems name the option instead of a line."""
-    import pydantic
-
-    from shrinkproof.compression.steps import PlacelessProblems
-    from shrinkproof.spec.document import Document
-
-    document: Document = Document(label, content)
-    problems = PlacelessProblems(document)
-    try:
-        return pydantic.TypeAdapter(kind).validate_json(json_.dumps(content), strict=True)
-    except pydantic.ValidationError as error:
-        problems.add_validation((), error, kind)
-    problems.raise_if_any()
-    raise AssertionError("a validation error names at least one problem")
 
 
 def _tell(values: Mapping[str, Any]) -> None:

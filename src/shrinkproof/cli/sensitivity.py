@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from shrinkproof.cli import DONE
-from shrinkproof.cli.compress import _data_ref, _model_spec, _step
+from shrinkproof.cli.inputs import data_ref, model_spec, step_of
 from shrinkproof.cli.options import AsJson, Root, roots
 from shrinkproof.cli.output import print_json
 
@@ -67,12 +67,12 @@ def sensitivity(
     from shrinkproof.models.reference import load_model
     from shrinkproof.study.inputs import roots_of_environment
 
-    (chosen,) = as_steps([_step(step, "STEP")])
-    references = {"--images": _data_ref(images, "--images")}
+    (chosen,) = as_steps([step_of(step, "STEP")])
+    references = {"--images": data_ref(images, "--images")}
     if calibrate:
-        references["--calibrate"] = _data_ref(calibrate, "--calibrate")
+        references["--calibrate"] = data_ref(calibrate, "--calibrate")
     places = {**roots_of_environment(), **roots(root)}
-    spec = _model_spec(model, set or [], needs_images=True)
+    spec = model_spec(model, set or [], needs_images=True)
     loaded = load_model(spec, places)
     sets = {n: _images(ref, n, loaded, spec.use, places) for n, ref in references.items()}
     import torch

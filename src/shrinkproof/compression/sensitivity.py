@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from shrinkproof import randomness
-from shrinkproof.compression import _checked, _original
 from shrinkproof.compression.compressed import device_of
 from shrinkproof.compression.feeds import as_feed
+from shrinkproof.compression.given import checked_example, own_copy
 from shrinkproof.compression.steps import as_steps
 from shrinkproof.errors import CompressionError, ModelError, UsageError
 from shrinkproof.models.loaded import Preprocess
@@ -92,9 +92,9 @@ def sensitivity(
         CompressionError: the step cannot be applied to any layer.
     """
     chosen = _selecting(step)
-    original = _original(model)
+    original = own_copy(model)
     device = device_of(original)
-    example = _checked(original, example, device)
+    example = checked_example(original, example, device)
     feed = as_feed(images, "images", example, preprocess)
     if feed is None:
         raise UsageError("images: must be given, got None; the logits are compared on them")
