@@ -67,7 +67,7 @@ def test_patterns_select_layers(small_net, toy_context):
     ("fields", "message"),
     [
         ({"include": ("stam",)}, "each pattern must match a layer, got 'stam'"),
-        ({"scope": "conv", "exclude": ("head",)}, "each pattern must match a layer, got 'head'"),
+        ({"layers": "conv", "exclude": ("head",)}, "each pattern must match a layer, got 'head'"),
         ({"include": ("stem",), "exclude": ("*",)}, "at least one layer must be left"),
     ],
 )

@@ -167,7 +167,7 @@ def test_steps_that_must_share_a_layer_are_refused(no_early_check):
         (step("cluster", include=["0"]), step("reinitialize")),
         (step("cluster", include=["0"]), step("prune.weights", include=["0"])),
         (step("quantize.weights"), step("cluster", include=["4"])),
-        (step("quantize.weights", scope="conv", exclude=["0"]), step("quantize.static")),
+        (step("quantize.weights", layers="conv", exclude=["0"]), step("quantize.static")),
     )
     for steps in bad:
         assert order_problem(steps) is not None

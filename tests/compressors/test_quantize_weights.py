@@ -132,7 +132,7 @@ def test_weights_are_exact_in_the_format_and_the_rest_is_untouched(small_net, to
 
 
 def test_scope_and_patterns(small_net, toy_context):
-    recipe = step("quantize.weights", scope="conv", exclude=["stem"])
+    recipe = step("quantize.weights", layers="conv", exclude=["stem"])
     _, (change,) = apply(small_net, toy_context, recipe)
     assert list(change.layers) == ["depthwise.weight", "mix.weight"]
     assert "fully connected" in change.untouched["head"]

@@ -6,9 +6,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from shrinkproof.cli.application import app
+from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.spec import load_study_spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +85,14 @@ def test_relative_links_lead_somewhere(document):
 def test_studies_load(text):
     if text.startswith("study:"):
         assert load_study_spec(text).models
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_steps_can_be_built(text):
+    if text.lstrip().startswith(("- ", "#")):
+        for step in yaml.safe_load(text):
+            ((name, settings),) = step.items()
+            assert COMPRESSORS.create(name, settings).name == name
 
 
 def test_the_readme_shows_a_study_that_fits_on_a_screen():

@@ -81,7 +81,7 @@ data:
 recipes:
   identity:
     steps:
-      - cluster: {{levels: 32, scope: conv, minimum_size: 1}}
+      - cluster: {{levels: 32, layers: conv, minimum_size: 1}}
 conditions:
   planted: [1, 2, 3]
 measure:

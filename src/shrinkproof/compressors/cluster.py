@@ -32,8 +32,8 @@ class Clustering:
     Attributes:
         levels: number of values of a tensor, 2 to 256; 16 fit into 4 bits, 256 into 8.
         initialization: where k-means starts, ``density``, ``linear`` or ``kmeans++``.
-        scope: ``conv`` or ``conv+linear``.
-        include: names of layers in the scope to treat, with ``*`` for any text.
+        layers: ``conv`` or ``conv+linear``.
+        include: patterns of the names of layers to treat; ``*`` stands for any text.
         exclude: names of layers to leave alone although ``include`` matches them.
         keep_zeros: pin zero where a tensor holds zeros; without it a mask is lost on purpose.
         minimum_size: weights below which a tensor is left alone, where a table would not pay.
@@ -53,7 +53,7 @@ class Clustering:
 
     levels: Annotated[int, pydantic.Field(ge=2, le=256)]
     initialization: Initialization = "density"
-    scope: Scope = "conv+linear"
+    layers: Scope = "conv+linear"
     include: Strings = ("*",)
     exclude: Strings = ()
     keep_zeros: bool = True
@@ -69,7 +69,7 @@ class Clustering:
         from shrinkproof.compressors.constraint import weight_of
 
         chosen = select_layers(
-            model, self.scope, step=self.name, include=self.include, exclude=self.exclude
+            model, self.layers, step=self.name, include=self.include, exclude=self.exclude
         )
         untouched = dict(chosen.untouched)
         layers: dict[str, Json] = {}

@@ -90,7 +90,7 @@ def _is_whole(step: Compressor) -> bool:
 
 def _is_narrow(step: Compressor) -> bool:
     """Return whether a step treats convolutions only."""
-    return "conv" in (getattr(step, "layers", None), getattr(step, "scope", None))
+    return getattr(step, "layers", None) == "conv"
 
 
 def _share_layers(first: Compressor, second: Compressor) -> bool:

@@ -4,26 +4,41 @@ Every number that an integer kernel reads or writes gets exactly one quantizer, 
 it is computed; operations that only move numbers around (slicing, zero padding, max pooling,
 flattening, rectifiers) pass its grid on. What leads to the network's output stays in floating
 point.
+
+Where only some layers are quantized, these are the numbers that those layers read and write, and
+the numbers of an addition or a pooling that lies among them. From such an operation to the nearest
+other layer before it, a quantized layer reads or writes; and where its numbers go on to another
+layer, they go on to a quantized one, too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Iterable
 
 import torch.nn.functional as F
 from torch import fx, nn
 
 from shrinkproof.compressors.activation import ActivationQuantizer
-from shrinkproof.compressors.graph import is_mover, is_operator, is_relu, layer_of
+from shrinkproof.compressors.graph import (
+    is_mover,
+    is_operator,
+    is_relu,
+    is_shape,
+    is_weighted,
+    layer_of,
+)
 
 
-def attach(graph: fx.GraphModule, owner: str) -> dict[str, fx.Node]:
+def attach(graph: fx.GraphModule, owner: str, layers: Collection[str]) -> dict[str, fx.Node]:
     """Insert activation quantizers, in place; return their names and nodes in graph order.
 
     Args:
         graph: a folded network.
         owner: name of the submodule that will hold the quantizers.
+        layers: names of the layers to quantize.
     """
     chosen: dict[str, fx.Node] = {}
-    for node in _places(graph):
+    for node in _places(graph, layers):
         name = f"{owner}.{node.name}"
         graph.add_submodule(name, ActivationQuantizer())
         with graph.graph.inserting_after(node):
@@ -54,19 +69,69 @@ def input_places(graph: fx.GraphModule, layer: str, places: dict[str, fx.Node]) 
     return found
 
 
-def _places(graph: fx.GraphModule) -> list[fx.Node]:
+def left_out(graph: fx.GraphModule, layers: Collection[str]) -> list[fx.Node]:
+    """Return the additions and poolings that do not lie among the given layers, in graph order.
+
+    Args:
+        graph: a folded network, without quantizers.
+        layers: names of the layers to quantize.
+    """
+    nodes = tuple(graph.graph.nodes)
+    weighted = [node for node in nodes if is_weighted(graph, node)]
+    chosen = [node for node in weighted if node.target in layers]
+    others = {node for node in weighted if node.target not in layers}
+    known = _read_and_written(graph, chosen).union(chosen)
+    between = [node for node in nodes if not (node in known or node in others or is_shape(node))]
+    behind = others - known
+    for node in between:
+        if not behind.isdisjoint(node.all_input_nodes):
+            behind.add(node)
+    stopping = _leading(between, others) - _leading(between, known)
+    return [
+        node
+        for node in nodes
+        if is_operator(graph, node)
+        and not is_weighted(graph, node)
+        and (node in stopping or not behind.isdisjoint(node.all_input_nodes))
+    ]
+
+
+def _leading(between: list[fx.Node], targets: set[fx.Node]) -> set[fx.Node]:
+    """Return the nodes whose numbers reach a target through nothing but such nodes."""
+    found: set[fx.Node] = set()
+    for node in reversed(between):
+        if any(user in targets or user in found for user in node.users):
+            found.add(node)
+    return found
+
+
+def _places(graph: fx.GraphModule, layers: Collection[str]) -> list[fx.Node]:
     """Return the nodes after which a quantizer belongs, in graph order."""
-    wanted: set[fx.Node] = set()
-    for node in graph.graph.nodes:
-        if not is_operator(graph, node):
-            continue
-        wanted.update(_source(graph, value) for value in node.all_input_nodes[:2])
-        wanted.add(_merged_rectifier(graph, node))
+    left = set(left_out(graph, layers))
+    wanted = _read_and_written(
+        graph,
+        (
+            node
+            for node in graph.graph.nodes
+            if is_operator(graph, node)
+            and node not in left
+            and (node.target in layers or not is_weighted(graph, node))
+        ),
+    )
     return [
         node
         for node in graph.graph.nodes
         if node in wanted and not all(_leads_to_output(graph, user) for user in node.users)
     ]
+
+
+def _read_and_written(graph: fx.GraphModule, operators: Iterable[fx.Node]) -> set[fx.Node]:
+    """Return the nodes that compute what operators read, and what they write."""
+    found: set[fx.Node] = set()
+    for node in operators:
+        found.update(_source(graph, value) for value in node.all_input_nodes[:2])
+        found.add(_merged_rectifier(graph, node))
+    return found
 
 
 def _source(graph: fx.GraphModule, node: fx.Node) -> fx.Node:

@@ -27,6 +27,8 @@ class QuantizationAwareTraining(StaticQuantization):
     unchanged. Then all scales are fixed and biases put on their grid, so that the exported file
     holds real integers.
 
+    Layers that ``include`` and ``exclude`` leave out stay in floating point and learn, too.
+
     Masked weights stay zero (PQAT), clustered ones keep their shared values, which learn on one
     integer grid per tensor (CQAT), or both (PCQAT).
 
@@ -39,6 +41,8 @@ class QuantizationAwareTraining(StaticQuantization):
             ``entropy``, as in ``quantize.static``.
         batch: images per calibration batch; it does not change the result.
         reduce_range: use 7 of the 8 weight bits; None decides by the CPU at hand.
+        include: patterns of the names of layers to treat; ``*`` stands for any text.
+        exclude: patterns of the names of layers to leave alone.
         finetune: the training.
         momentum: of the moving average, 0 to 1: what a range keeps of itself in each step.
         freeze_after: part of the steps after which the ranges stay fixed, 0 to 1.
@@ -69,8 +73,9 @@ class QuantizationAwareTraining(StaticQuantization):
 
         Raises:
             UnsupportedLayerError: the model cannot be traced.
-            CompressionError: images are missing, nothing can be quantized, the model is quantized
-                already, an activation or the loss is not finite, or everything is frozen.
+            CompressionError: images are missing, nothing can be quantized, a pattern matches no
+                layer, the model is quantized already, an activation or the loss is not finite, or
+                everything is frozen.
         """
         from shrinkproof.compressors.constraint import average_level_gradients
 

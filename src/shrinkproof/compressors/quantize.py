@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import pydantic
 
+from shrinkproof.compressors.layers import NOT_SELECTED, matching
 from shrinkproof.errors import CompressionError, ModelError
 from shrinkproof.protocols import Context, Needs, Role
 from shrinkproof.records import Change, Json
-from shrinkproof.registry import component, fields_of
+from shrinkproof.registry import Strings, component, fields_of
 
 if TYPE_CHECKING:
     from torch import fx, nn
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 QUANTIZERS: Final = "activation_quantizers"
 """Submodule of a quantized model that holds one quantizer per place."""
+
+BESIDE: Final = "stays in floating point beside a layer that is not selected"
+"""Reason of an addition or pooling that does not lie among the selected layers."""
 
 LARGEST_BIAS: Final = 2.0**30
 """A bias may use half of the 32-bit accumulator; the other half is for the sum of products."""
@@ -37,6 +41,13 @@ class StaticQuantization:
     calibration images; a rectifier is merged into the place before it. The logits stay in
     floating point, biases become 32-bit integers in the exported file.
 
+    Layers that ``include`` and ``exclude`` leave out stay in floating point, weights and
+    arithmetic; their batch norms are folded, too. Then the places are the inputs and outputs of
+    the selected layers, and those of each addition and average pooling that no number reaches from
+    another layer unless a selected one has written or reads it on the way, and whose numbers go
+    on to a selected layer if they go on to another. A value has one place: where a selected layer
+    reads it rounded, so does every other.
+
     ``w ~ scale * integer`` with ``scale = max|w| / 127``, rounded half to even (Krishnamoorthi
     2018, arXiv:1806.08342, sections 2.2 and 3). Zeros stay exactly zero.
 
@@ -51,6 +62,8 @@ class StaticQuantization:
         batch: images per calibration batch; it does not change the result.
         reduce_range: use 7 of the 8 weight bits, because an x86 CPU without VNNI adds pairs of
             products in 16 bits, which saturate. None decides by the CPU at hand and records it.
+        include: patterns of the names of layers to treat; ``*`` stands for any text.
+        exclude: patterns of the names of layers to leave alone.
     """
 
     name: ClassVar[str] = "quantize.static"
@@ -64,6 +77,8 @@ class StaticQuantization:
     observer: Literal["minmax", "percentile", "mse", "entropy"] = "minmax"
     batch: Annotated[int, pydantic.Field(ge=1)] = 128
     reduce_range: bool | None = None
+    include: Strings = ("*",)
+    exclude: Strings = ()
 
     @property
     def needs(self) -> Needs:
@@ -75,8 +90,8 @@ class StaticQuantization:
 
         Raises:
             UnsupportedLayerError: the model cannot be traced.
-            CompressionError: there are no calibration images, nothing can be quantized, the model
-                is quantized already, or an activation is not finite.
+            CompressionError: there are no calibration images, nothing can be quantized, a pattern
+                matches no layer, the model is quantized already, or an activation is not finite.
         """
         placed = self._place(model, context)
         return placed.graph, self._settle(placed, context)
@@ -93,7 +108,7 @@ class StaticQuantization:
         reduced = cpu_needs_reduced_range() if self.reduce_range is None else self.reduce_range
         bits = self.weight_bits - int(reduced)
         graph, layers, untouched = self._prepare(model)
-        places = attach(graph, QUANTIZERS)
+        places = attach(graph, QUANTIZERS, layers)
         per_tensor = quantize_weights(graph, layers, bits=bits, step=self.name)
         ranges = observe(graph, places, context.calibration, self, context)
         return Placed(
@@ -143,21 +158,41 @@ class StaticQuantization:
         """Fold, and return the graph, the layers to quantize, and what is left alone and why."""
         from shrinkproof.compressors.fold import fold
         from shrinkproof.compressors.graph import WEIGHTED, calls, unsupported_calls
+        from shrinkproof.compressors.placement import left_out
 
         if hasattr(model, QUANTIZERS):
             raise CompressionError(
                 f"{self.name}: a model can be quantized once, this one is quantized already; "
-                "remove the second quantization from the recipe"
+                "remove the second quantization from the recipe, or let one step include all layers"
             )
-        graph, _, untouched = fold(model)
+        graph, _, norms = fold(model)
         layers = [n for n in calls(graph) if isinstance(graph.get_submodule(n), WEIGHTED)]
         if not layers:
             raise CompressionError(
                 f"{self.name}: the model must have a convolution or a linear layer, got none; "
                 "quantization has nothing to do here"
             )
-        untouched = {name: f"batch norm {reason}" for name, reason in untouched.items()}
-        return graph, layers, {**untouched, **dict(unsupported_calls(graph))}
+        untouched = {name: f"batch norm {reason}" for name, reason in norms.items()}
+        untouched |= dict(unsupported_calls(graph))
+        chosen, others = self._select(graph, layers)
+        untouched |= others
+        for node in left_out(graph, chosen):
+            untouched[str(node.target) if node.op == "call_module" else node.name] = BESIDE
+        return graph, chosen, untouched
+
+    def _select(self, graph: fx.GraphModule, layers: list[str]) -> tuple[list[str], dict[str, str]]:
+        """Return the layers to quantize, and why others are not or not under their own name."""
+        owners = _owners(graph, layers)
+        firsts = tuple(dict.fromkeys(owners.values()))
+        chosen = frozenset(matching(firsts, self.include, self.exclude, step=self.name))
+        untouched = {}
+        for name, owner in owners.items():
+            if owner != name:
+                fate = "where it is treated" if owner in chosen else "which is not selected"
+                untouched[name] = f"shares its weight with {owner}, {fate}"
+            elif name not in chosen:
+                untouched[name] = NOT_SELECTED
+        return [name for name in layers if owners[name] in chosen], untouched
 
     def restore(self, model: nn.Module, change: Change) -> nn.Module:
         """Return a fresh model in the quantized structure; scales come from its state dict.
@@ -170,7 +205,7 @@ class StaticQuantization:
         from shrinkproof.compressors.placement import attach
 
         graph, layers, _ = self._prepare(model)
-        places = attach(graph, QUANTIZERS)
+        places = attach(graph, QUANTIZERS, layers)
         got = {*places, *(f"{layer}.weight" for layer in layers)}
         differing = sorted(got ^ set(change.layers))
         if differing:
@@ -235,7 +270,8 @@ def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int, ste
     )
 
     per_tensor: set[str] = set()
-    shared: dict[int, FakeQuantWeight] = {}
+    owners = _owners(graph, layers)
+    shared: dict[str, FakeQuantWeight] = {}
     for name in layers:
         layer: Any = graph.get_submodule(name)
         rules = constraints_of(layer, "weight")
@@ -254,11 +290,26 @@ def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int, ste
             )
         scale = weight_scale(weight, bits=bits, per_tensor=name in per_tensor)
         # Layers that share a weight share its grid: the weight is stored once.
-        chain = layer.parametrizations.weight if rules else None
-        owner = id(layer.weight if chain is None else chain.original)
-        rule = shared.setdefault(owner, FakeQuantWeight(scale, bits=bits, axis=0))
+        rule = shared.setdefault(owners[name], FakeQuantWeight(scale, bits=bits, axis=0))
         constrain(layer, "weight", rule, layer=name)
     return per_tensor
+
+
+def _owners(graph: fx.GraphModule, layers: list[str]) -> dict[str, str]:
+    """Return layer -> the first layer that holds the same weight."""
+    from shrinkproof.compressors.constraint import is_constrained
+
+    first: dict[int, str] = {}
+    owners = {}
+    for name in layers:
+        layer: Any = graph.get_submodule(name)
+        if is_constrained(layer):
+            weight = layer.parametrizations.weight.original
+        else:
+            # A weight that is computed from other tensors is shared with nobody.
+            weight = layer._parameters.get("weight", layer)
+        owners[name] = first.setdefault(id(weight), name)
+    return owners
 
 
 def observe(

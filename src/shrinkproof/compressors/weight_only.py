@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from shrinkproof.compressors.layers import Scope, matching, select_layers
+from shrinkproof.compressors.layers import Scope, select_layers
 from shrinkproof.errors import CompressionError, ModelError
 from shrinkproof.protocols import Context, Needs, Role
 from shrinkproof.records import Change, Json
@@ -34,7 +34,7 @@ class WeightQuantization:
 
     Attributes:
         format: ``int8``, ``int4``, ``float16`` or ``bfloat16``.
-        scope: ``conv`` or ``conv+linear``.
+        layers: ``conv`` or ``conv+linear``.
         include: name patterns (``*`` for any text) of the layers to treat.
         exclude: name patterns of layers to leave alone.
 
@@ -50,7 +50,7 @@ class WeightQuantization:
     destroys: ClassVar[frozenset[str]] = frozenset({"grid"})
 
     format: Format = "int8"
-    scope: Scope = "conv+linear"
+    layers: Scope = "conv+linear"
     include: Strings = ("*",)
     exclude: Strings = ()
 
@@ -61,11 +61,12 @@ class WeightQuantization:
 
     def apply(self, model: nn.Module, context: Context) -> tuple[nn.Module, Change]:  # noqa: ARG002
         """Round every treated weight to the format; return the model and what was reached."""
-        chosen = select_layers(model, self.scope, step=self.name)
-        names = matching(chosen.treated, self.include, self.exclude, step=self.name)
-        left = {n: "not selected by include and exclude" for n in chosen.treated if n not in names}
+        chosen = select_layers(
+            model, self.layers, step=self.name, include=self.include, exclude=self.exclude
+        )
         account = {
-            f"{name}.weight".lstrip("."): self._treat(chosen.treated[name], name) for name in names
+            f"{name}.weight".lstrip("."): self._treat(modules, name)
+            for name, modules in chosen.treated.items()
         }
         return model, Change(
             step=self.name,
@@ -80,7 +81,7 @@ class WeightQuantization:
                 "other_tensors": "float32",
             },
             layers=account,
-            untouched={**chosen.untouched, **left},
+            untouched=dict(chosen.untouched),
         )
 
     def _treat(self, modules: list[nn.Module], layer: str) -> Json:
@@ -152,7 +153,7 @@ class WeightQuantization:
         """
         import torch
 
-        chosen = select_layers(model, self.scope, step=self.name)
+        chosen = select_layers(model, self.layers, step=self.name)
         for tensor, account in change.layers.items():
             name = tensor.removesuffix("weight").removesuffix(".")
             modules: list[Any] = chosen.treated.get(name, [])

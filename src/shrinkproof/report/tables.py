@@ -139,6 +139,8 @@ def _setting(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping) and all(isinstance(v, int | str) for v in value.values()):
+        return " ".join(f"{name}: {number}" for name, number in value.items())
     if isinstance(value, Mapping | list | tuple):
         return f"({len(value)} values)"
     return str(value)
