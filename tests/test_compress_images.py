@@ -7,7 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from shrinkproof.compression import compress
 from shrinkproof.compression.feeds import as_feed
@@ -76,7 +85,43 @@ def test_a_loader_with_a_sampler_keeps_its_choice():
     loader = DataLoader(Pairs(), sampler=[5, 3, 3])
     feed = as_feed(loader, "calibration", EXAMPLE)
     ((inputs, _),) = feed.batches(8)
-    assert torch.equal(inputs, pair()[0][[5, 3, 3]])
+    assert torch.equal(inputs, pair()[0][[3, 3, 5]])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampler": SubsetRandomSampler([9, 2, 5, 7])},
+        {"sampler": SequentialSampler([0, 1, 2])},
+        {"batch_sampler": BatchSampler(SubsetRandomSampler([9, 2, 5, 7]), 3, False)},
+        {"batch_sampler": [[7, 2], [9], [5]]},
+    ],
+    ids=["subset", "part", "batches", "listed-batches"],
+)
+def test_a_loader_of_a_part_gives_this_part_in_an_order_of_its_own(settings):
+    feed = as_feed(DataLoader(Pairs(), **settings), "training", EXAMPLE)
+    wanted = range(3) if isinstance(settings.get("sampler"), SequentialSampler) else (2, 5, 7, 9)
+    ((inputs, _),) = feed.batches(8)
+    assert torch.equal(inputs, pair()[0][list(wanted)])
+
+
+def test_fingerprints_tell_images_apart_and_trust_no_augmentation():
+    prints = {
+        as_feed(FORMS[form](), "training", EXAMPLE).fingerprint
+        for form in ("tensors", "arrays", "int32", "dataset", "loader")
+    }
+    assert len(prints) == 1
+    inputs, targets = pair()
+    for other in ((inputs + 0.1, targets), (inputs, 1 - targets), (inputs[:-1], targets[:-1])):
+        assert as_feed(other, "training", EXAMPLE).fingerprint not in prints
+
+    class Noisy(Pairs):
+        def __getitem__(self, position):
+            image, target = super().__getitem__(position)
+            return image + np.random.default_rng().random(dtype=np.float32), target
+
+    noisy = as_feed(Noisy(), "training", EXAMPLE)
+    assert noisy.fingerprint == noisy.fingerprint
 
 
 @pytest.mark.parametrize("form", ["tensors", "loader"])

@@ -20,6 +20,7 @@ from shrinkproof.compression.replay import Replay, replaced_layers
 from shrinkproof.compressors.cluster import Clustering
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.errors import CompressionError, DataError, ModelError, SpecError, UsageError
+from shrinkproof.models.cifar import resnet
 from shrinkproof.models.loaded import Preprocess
 from shrinkproof.testing.toys import tiny_images, tiny_model
 
@@ -222,6 +223,54 @@ def test_shared_weights_are_compressed_together():
     rows = {row.layer: row for row in rows_of(model, PRUNE)}
     assert rows["left"].divergence > 0
     assert rows["last"].reason == "shares its weight with left, where it is treated"
+
+
+# 8-bit integers
+
+
+def drawn(depth: int, width: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return resnet(depth, width, "project" if depth == 8 else "pad", 4).eval()
+
+
+@pytest.mark.parametrize(("depth", "width"), [(8, 8), (20, 16)])
+def test_every_layer_of_a_residual_network_is_quantized_alone(depth, width):
+    model = drawn(depth, width)
+    rows = rows_of(model, "quantize.static", images=pair(8), calibration=pair(8))
+    named = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert [row.layer for row in rows] == named
+    assert all(row.reason == "" and row.divergence > 0 for row in rows)
+    assert all(0 < row.largest_difference < 1 and row.agreement >= 0.5 for row in rows)
+
+
+def test_numbers_of_integers_are_those_of_a_single_quantization():
+    model = drawn(8, 8)
+    inputs, _ = pair(8)
+    rows = {
+        row.layer: row
+        for row in rows_of(model, "quantize.static", images=pair(8), calibration=pair(16))
+    }
+    alone = {"quantize.static": {"include": ["layer2.0.conv1"]}}
+    small = compress(model, [alone], example=EXAMPLE, calibration=pair(16))
+    with torch.no_grad():
+        difference = (small(inputs).double() - model(inputs).double()).abs().max()
+    assert rows["layer2.0.conv1"].largest_difference == float(difference)
+
+
+def test_integers_respect_patterns_and_shared_weights():
+    model = Overwriting().eval()
+    model.last.weight = model.left.weight
+    step = {"quantize.static": {"exclude": ["stem"]}}
+    rows = {row.layer: row for row in rows_of(model, step, calibration=pair(8))}
+    assert rows["stem"].reason == "not selected by include and exclude"
+    assert rows["last"].reason == "shares its weight with left, where it is treated"
+    assert all(rows[name].divergence > 0 for name in ("left", "right", "head"))
+
+
+def test_integers_need_calibration_images():
+    with pytest.raises(CompressionError, match="needs images of the split 'calibrate'"):
+        rows_of(tiny_model(), "quantize.static")
 
 
 # the given network and images

@@ -41,9 +41,9 @@ recipes:
     steps:
       - prune.weights: {ratio: "{ratio}"}
       - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
-  channels0.5:
+  channels0.25:
     steps:
-      - prune.channels: {ratio: 0.5, round_to: 2}
+      - prune.channels: {ratio: 0.25, round_to: 2}
       - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
   cluster16:
     steps:
@@ -52,9 +52,9 @@ recipes:
   int8:
     steps:
       - quantize.static
-  channels0.5-int8:
+  channels0.25-int8:
     steps:
-      - prune.channels: {ratio: 0.5, round_to: 2}
+      - prune.channels: {ratio: 0.25, round_to: 2}
       - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
       - quantize.static
 

@@ -51,9 +51,15 @@ def fields_of(instance: Any) -> Json:
 
 
 def identity_of(instance: Any) -> Json:
-    """Return what makes a component's numbers its own: name, version and every setting."""
+    """Return what makes a component's numbers its own: name, version and every setting.
+
+    Members of other open sets among the settings, such as criteria, count with their versions.
+    """
     cls = type(instance)
-    return {"name": cls.name, "version": cls.version, "fields": fields_of(instance)}
+    identity: Json = {"name": cls.name, "version": cls.version, "fields": fields_of(instance)}
+    values = {f.name: getattr(instance, f.name) for f in dataclasses.fields(cls)}
+    inner = {n: type(v).version for n, v in values.items() if hasattr(type(v), "version")}
+    return {**identity, "versions": inner} if inner else identity
 
 
 class Registry:

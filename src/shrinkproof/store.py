@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -190,7 +190,8 @@ class Store:
     def write_candidate(self, candidate: Candidate, write: Callable[[Path], Json]) -> None:
         """Let ``write`` fill a directory and put it in its place when it is complete.
 
-        ``write`` returns the sizes of the files it made; they are checked on reading.
+        ``write`` returns the sizes of the files it made; they are checked on reading. Where another
+        process has prepared the candidate meanwhile, its files stay: somebody may be reading them.
         """
         with explained(self.path):
             parent = self.path / _CANDIDATES
@@ -200,13 +201,21 @@ class Store:
             try:
                 facts = write(scratch)
                 self.write_text(scratch / "complete.json", json.dumps(facts, sort_keys=True) + "\n")
-                target = self.candidate(candidate.key)
-                if target.exists():
-                    shutil.rmtree(target)
-                scratch.rename(target)
+                self._put(scratch, candidate.key)
                 sync_folder(parent)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+
+    def _put(self, scratch: Path, key: str) -> None:
+        """Give a complete folder its name, unless another process was faster."""
+        target = self.candidate(key)
+        if target.exists() and not self.has_candidate(key):
+            shutil.rmtree(target)
+        try:
+            scratch.rename(target)
+        except OSError:
+            if not self.has_candidate(key):
+                raise
 
     def scratch(self, key: str) -> Path:
         """Return the folder of what lets the preparation of a candidate go on after a kill."""
@@ -224,16 +233,25 @@ class Store:
         value = {"label": candidate.label, **note}
         self.write_text(folder / "progress.json", json.dumps(value) + "\n")
 
-    def in_progress(self) -> list[str]:
-        """Return how far the training of each candidate is that is not prepared yet."""
+    def forget_progress(self, key: str) -> None:
+        """Remove that note, because the preparation has failed."""
+        (self.scratch(key) / "progress.json").unlink(missing_ok=True)
+
+    def in_progress(self, wanted: Collection[str]) -> list[str]:
+        """Return how far the training of each wanted candidate is that is not prepared yet."""
         lines = []
         for key in sorted(self._names(_WORK)):
-            note = self.read_json(f"{_WORK}/{key}/progress.json")
+            note = self.read_json(f"{_WORK}/{key}/progress.json") if key in wanted else None
             if note is None or self.has_candidate(key):
                 continue
+            parts = [
+                f"{name} {note[name]}/{note.get(f'{name}s', '?')}"
+                for name in ("iteration", "epoch")
+                if name in note
+            ]
             left = note.get("seconds_left")
             time_left = "" if left is None else f", about {left:.0f} s left"
-            lines.append(f"{note['label']}: epoch {note['epoch']}/{note['epochs']}{time_left}")
+            lines.append(f"{note['label']}: {', '.join(parts)}{time_left}")
         return lines
 
     # predictions

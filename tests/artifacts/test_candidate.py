@@ -101,3 +101,13 @@ def test_damaged_file_is_named(stored, fresh_residual, tmp_path, name):
     (tmp_path / "copy" / name).write_bytes(b"damaged")
     with pytest.raises(ModelError, match=name):
         load_candidate(tmp_path / "copy", fresh_residual(), packed="packed" in name)
+
+
+@pytest.mark.parametrize(("entry", "value"), [("step", None), ("fields", "x"), ("layers", [1])])
+def test_change_of_other_types_is_named(stored, fresh_residual, tmp_path, entry, value):
+    shutil.copytree(stored, tmp_path / "copy")
+    changes = json.loads((stored / "changes.json").read_text())
+    changes[0][entry] = value
+    (tmp_path / "copy" / "changes.json").write_text(json.dumps(changes))
+    with pytest.raises(ModelError, match=rf"changes\.json: .*{entry} must be a"):
+        load_candidate(tmp_path / "copy", fresh_residual())

@@ -325,3 +325,55 @@ def test_other_observers_agree_with_their_file(residual, context, test_images, t
     module, report = made(residual, context, tmp_path / "x.onnx", quantize)
     got, expected = Session(report.path)(test_images.numpy()), logits_of(module, test_images)
     assert (got.argmax(1) == expected.argmax(1)).mean() >= 0.99
+
+
+class Tokens(nn.Module):
+    """A linear layer over positions, and a layer that only training uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 32, 3)
+        self.mix = nn.Linear(32, 33)
+        self.extra = nn.Linear(33, 40)
+        self.head = nn.Linear(33, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.mix(torch.relu(self.conv(x)).flatten(2).transpose(1, 2)))
+        if self.training:
+            self.extra(x)
+        return self.head(x.mean(1))
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Tokens().eval()
+
+
+def test_linear_layer_over_positions_is_stored_small_too(tokens, context, tmp_path):
+    _, small = made(tokens, context, tmp_path / "a", step("quantize.weights", format="int8"))
+    assert small.weight_only == ("conv.weight", "head.weight", "mix.weight")
+    _, levels = made(tokens, context, tmp_path / "b", step("cluster", levels=4))
+    assert "mix.weight" in levels.packed
+    _, whole = made(tokens, context, tmp_path / "c", step("quantize.static", reduce_range=False))
+    assert whole.integers == ("conv.weight", "head.weight", "mix.weight")
+    stored = {name: tensor.data_type for name, tensor in initializers(whole.path).items()}
+    assert stored["mix.weight.integer"] == onnx.TensorProto.INT8
+    assert "mix.weight" not in stored
+
+
+@pytest.mark.parametrize("name", ["quantize.weights", "cluster"])
+def test_weight_that_no_output_depends_on_is_noted(tokens, context, tmp_path, name):
+    fields = {"levels": 4} if name == "cluster" else {}
+    _, report = made(tokens, context, tmp_path / "a.onnx", step(name, **fields))
+    (note,) = (note for note in report.notes if note.startswith("extra.weight"))
+    assert "no output depends on it" in note
+
+
+def test_levels_of_4_bit_integers_need_no_table(wide, context, tmp_path):
+    steps = step("cluster", levels=256), step("quantize.weights", format="int4")
+    module, report = made(wide, context, tmp_path / "both.onnx", *steps)
+    assert report.packed == ()
+    assert initializers(report.path)["mix.weight.integer"].data_type == onnx.TensorProto.INT4
+    assert torch.unique(module.mix.weight).numel() <= 15

@@ -292,3 +292,22 @@ def test_many_values_are_given_up_early_or_late():
 def test_value_that_is_no_level_is_refused():
     with pytest.raises(ValueError, match="all values must be levels, got 1 others"):
         index_of(np.array([1, 2, 3], np.uint32), np.array([1, 3], np.uint32))
+
+
+def test_parts_of_one_memory_come_back(tmp_path):
+    all_ = weights()
+    there_and_back({"all": all_, "half": all_[:500], "square": all_.view(48, 48)}, tmp_path / "w")
+
+
+def test_weights_on_the_grid_of_a_shared_scale_come_back(tmp_path):
+    scale = torch.arange(1, 201).float()
+    integers = torch.randint(-50, 50, (200, 5), generator=torch.Generator().manual_seed(0))
+    state = {"a_scale": scale, "w": integers * scale[:, None], "w_scale": scale}
+    there_and_back(state, tmp_path / "w")
+
+
+def test_scale_that_is_on_a_grid_itself_comes_first(tmp_path):
+    inner = torch.arange(1, 201) * 0.3
+    integers = torch.randint(-50, 50, (200, 5), generator=torch.Generator().manual_seed(0))
+    state = {"w": integers * inner[:, None], "w_scale": inner, "w_scale_scale": torch.tensor([0.3])}
+    there_and_back(state, tmp_path / "w")

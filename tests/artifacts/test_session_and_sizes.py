@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from shrinkproof.artifacts.account import macs_by_layer
 from shrinkproof.artifacts.session import Session
 from shrinkproof.artifacts.sizes import file_bytes, macs, parameter_counts, zip_bytes
 from shrinkproof.compressors.constraint import Mask, constrain
@@ -99,6 +100,24 @@ def test_macs_by_hand():
     expected = 8 * 25 * 27 + 8 * 9 * 9 + 720
     assert macs(model, torch.zeros(1, 3, 10, 10)) == expected
     assert macs(model, torch.zeros(4, 3, 10, 10)) == expected
+
+
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_macs_of_attention_by_hand(need_weights):
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            y = x.flatten(2).transpose(1, 2)
+            return self.mix(y, y, y, need_weights=need_weights)[0]
+
+    example = torch.zeros(2, 8, 10, 10)
+    # Four projections of 100 positions, and two products of 100 with 100 positions.
+    assert macs(Attention().eval(), example) == 100 * 8 * 8 * 4 + 2 * 100 * 100 * 8
+    assert sum(macs_by_layer(Attention().eval(), example).values()) == 185_600
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_macs_do_not_change_by_quantization(make, residual, context):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +91,43 @@ def test_what_goes_wrong_in_a_fresh_process_is_told():
         run_fresh(os._exit, 7)
     with pytest.raises(ModelError, match="got exit code -6"):
         run_fresh(eval, "__import__('os').abort()")
+
+
+def note_and_sleep(path):
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl(2)")
+def test_a_fresh_process_does_not_outlive_its_caller(tmp_path):
+    """A forgotten one would slow down what the next run times."""
+    module = tmp_path / "sleeping.py"
+    module.write_text(f"import os, time\n{inspect.getsource(note_and_sleep)}")
+    call = (
+        f"import sys, pathlib; sys.path.insert(0, {str(tmp_path)!r}); import sleeping; "
+        "from shrinkproof.artifacts.fresh import run_fresh; "
+        f"run_fresh(sleeping.note_and_sleep, pathlib.Path({str(tmp_path / 'pid')!r}))"
+    )
+    caller = subprocess.Popen([sys.executable, "-c", call])
+    pid = tmp_path / "pid"
+    while not (pid.is_file() and pid.read_text()):
+        assert caller.poll() is None
+        time.sleep(0.02)
+    caller.kill()
+    caller.wait()
+    end = time.monotonic() + 10
+    while is_running(int(pid.read_text())):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def is_running(pid):
+    """Whether a process is alive; one that waits to be buried is not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
 
 
 @pytest.fixture(scope="module")

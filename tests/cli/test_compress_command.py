@@ -126,6 +126,8 @@ def test_spellings_of_a_step(step: str, expected: object) -> None:
         ((NET, "fold", "prune.weights:ratoi=1"), "step 2: prune.weights.ratoi: unknown field; did"),
         ((NET, "prune.weights:ratio=1"), "ratio: must be between 0 and 1 (excluded), got 1"),
         ((NET, "prune.weights:ratio"), "step 1: unknown compressor 'prune.weights:ratio'; did you"),
+        ((NET, "prune.weights:ratio=0.5,ratio=0.7"), "step 1: ratio must be given once, got it"),
+        ((NET, "fold", "--set", "classes=4", "--set", "classes=5"), "--set: classes must be given"),
         ((NET, "prune.weights:ratio=0.5,floor"), "settings must be key=value, got 'floor'"),
         ((NET, "{prune.weights: {ratio: 0.5}"), "step 1:1:29: is no valid YAML"),
         ((NET, "{fold: , cluster: {levels: 4}}"), "got 2 keys (fold, cluster)"),

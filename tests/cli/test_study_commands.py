@@ -79,6 +79,24 @@ def test_check_load_rehearses_every_recipe(call: Call, study_file: Path) -> None
         assert f"net/{recipe}: works" in done.out
 
 
+def test_check_load_shortens_every_training() -> None:
+    from shrinkproof.compressors import COMPRESSORS
+    from shrinkproof.study.rehearsal import _short
+
+    long = {"epochs": 9, "schedule": "step", "milestones": [3, 6], "gamma": 0.2}
+    for name, settings in {
+        "finetune": long,
+        "prune.weights": {"ratio": 0.5, "schedule": "gradual", "finetune": long},
+        "prune.channels": {"ratio": 0.5, "iterations": 2, "finetune": long},
+        "quantize.qat": {"finetune": long},
+    }.items():
+        short = _short(COMPRESSORS.create(name, settings))
+        assert getattr(short, "finetune", short).epochs == 1, name
+    for name, settings in {"fold": {}, "prune.weights": {"ratio": 0.5}}.items():
+        step = COMPRESSORS.create(name, settings)
+        assert _short(step) == step
+
+
 def test_several_problems_are_all_printed(call: Call, study_file: Path) -> None:
     wrong = STUDY.replace("ratio: [0.5, 0.8]", "ratio: [30]").replace("cluster:", "clutser:")
     rewrite_study(study_file, wrong.replace("robustness.mean_error", "robustness.meen_error"))

@@ -1,3 +1,6 @@
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +100,20 @@ def behind(operation):
     kept = {f"inner.{name}": positions for name, positions in KEPT.items()}
     silent, small = (Behind(model, operation) for model in pair())
     return difference(run(silent, kept, INPUTS), run(small, kept, INPUTS), kept)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a network may return."""
+
+    logits: torch.Tensor
+
+
+@pytest.mark.parametrize("wrap", [Answer, lambda y: SimpleNamespace(logits=[y])])
+def test_outputs_inside_of_objects_are_compared(wrap):
+    assert behind(lambda y, _: wrap(y)) < 1e-6
+    with pytest.raises(CompressionError, match="got other outputs"):
+        behind(lambda y, width: wrap(y * width))
 
 
 def test_outputs_are_compared_in_any_form():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shrinkproof.compressors.channels.candidates import Producers, candidates, cells
 from shrinkproof.compressors.channels.search import Goal, search_counted, search_measured
-from shrinkproof.compressors.channels.selection import Cell, Family, channel_scores
+from shrinkproof.compressors.channels.selection import Cell, Family, channel_scores, relative
 from shrinkproof.compressors.coupling import Axis, Coupling, LayerUse
 from shrinkproof.errors import CompressionError
 
@@ -62,23 +62,24 @@ def gone(fam, ratio):
 def test_score_of_a_tied_channel_is_the_mean_of_normalized_scores():
     axes = {"a": np.array([0, 1, 2]), "b": np.array([2, 1])}
     scores = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([30.0, 10.0])}
-    means = channel_scores(["a", "b"], axes, scores, 4, comparable=False)
+    scaled = {layer: relative(values) for layer, values in scores.items()}
+    means = channel_scores(["a", "b"], axes, scaled, 4)
     # a / 2 = (0.5, 1, 1.5) and b / 20 = (1.5, 0.5)
     assert means[:3].tolist() == [0.5, 0.75, 1.5]
     assert np.isnan(means[3])
-    plain = channel_scores(["a", "b"], axes, scores, 4, comparable=True)
+    plain = channel_scores(["a", "b"], axes, scores, 4)
     assert plain[:3].tolist() == [1.0, 6.0, 16.5]
 
 
 def test_missing_layers_and_repeated_channels_count_with_their_mean():
     axes = {"a": np.array([0, 1]), "grouped": np.array([0, 1, 0, 1])}
     scores = {"grouped": np.array([1.0, 2.0, 3.0, 6.0])}
-    means = channel_scores(["a", "grouped"], axes, scores, 2, comparable=True)
+    means = channel_scores(["a", "grouped"], axes, scores, 2)
     assert means.tolist() == [2.0, 4.0]
 
 
 def test_a_layer_of_zeros_scores_zero():
-    means = channel_scores(["a"], {"a": np.array([0, 1])}, {"a": np.zeros(2)}, 2, comparable=False)
+    means = channel_scores(["a"], {"a": np.array([0, 1])}, {"a": relative(np.zeros(2))}, 2)
     assert means.tolist() == [0.0, 0.0]
 
 

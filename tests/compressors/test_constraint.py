@@ -15,6 +15,7 @@ from shrinkproof.compressors.constraint import (
     constrain,
     constraints_of,
     is_constrained,
+    weight_scale,
 )
 from shrinkproof.errors import CompressionError
 
@@ -171,3 +172,31 @@ def test_foreign_parametrization_of_another_tensor_survives_bake():
 def test_wrong_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("is_trainable", [True, False])
+def test_codebook_of_a_shared_weight_learns_unless_the_weight_was_frozen(is_trainable):
+    first, second = linear([[1.0, 2.0]]), linear([[0.0, 0.0]])
+    second.weight = first.weight.requires_grad_(is_trainable)
+    codebook = Codebook(torch.tensor([1.0, 2.0]), torch.tensor([[0, 1]]))
+    for layer in (first, second):
+        constrain(layer, "weight", codebook)
+    assert codebook.levels.requires_grad == is_trainable
+    bake(nn.Sequential(first, second))
+    assert first.weight is second.weight
+    assert first.weight.requires_grad == is_trainable
+
+
+def test_scale_by_hand():
+    weight = torch.tensor([[127.0, -254.0], [0.0, 0.0], [1e-30, 0.0]])
+    assert weight_scale(weight, bits=8, per_tensor=False).tolist() == [2.0, 2.0, 2.0]
+    assert weight_scale(weight, bits=8, per_tensor=True).tolist() == [2.0]
+
+
+@pytest.mark.parametrize("largest", [0.0, 1e-44, 2.66e-43, 1e-38])
+@pytest.mark.parametrize("per_tensor", [False, True])
+def test_numbers_too_small_for_a_scale_become_zero(largest, per_tensor):
+    weight = torch.tensor([[largest, 0.0], [-largest, 0.0]])
+    scale = weight_scale(weight, bits=8, per_tensor=per_tensor)
+    assert scale.tolist() == pytest.approx([1 / 127] * (1 if per_tensor else 2))
+    assert not FakeQuantWeight(scale)(weight).any()

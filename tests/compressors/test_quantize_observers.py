@@ -170,3 +170,18 @@ def test_histogram_counts_every_value_once():
     for part in values.split(3000):
         histogram.see(part)
     assert histogram.counts.sum() == 10_000
+
+
+def test_histogram_counts_beyond_what_float32_can():
+    histogram = Histogram(0.0, 1.0)
+    histogram.see(torch.zeros(1).expand(2**24 + 5))
+    assert histogram.counts[0] == 2**24 + 5
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_entropy_keeps_values_that_lie_far_from_zero(sign):
+    values = sign * (normal() / 10 + 10)
+    low, high = entropy_range(*reversed(counted(values, "entropy")))
+    error = (fake_quantized(values, low, high) - values).square().mean()
+    # Half a step of the grid from zero to the far end.
+    assert error < (10.5 / 255 / 2) ** 2

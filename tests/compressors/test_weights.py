@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pydantic
 import pytest
@@ -109,6 +111,19 @@ def test_iterative_pruning_never_revives_a_zero(small_net, toy_context):
     for name in ("stem", "depthwise", "mix"):
         assert not (zeros(once, name) & ~zeros(twice, name)).any()
     assert changes[1].achieved["ratio"] == pytest.approx(0.8, abs=0.01)
+
+
+def test_count_is_exact_where_an_earlier_pruning_went_below_the_floor(small_net, toy_context):
+    steps = (
+        WeightPruning(ratio=0.9, floor=0.0, include=("mix",)),
+        WeightPruning(ratio=0.4, floor=0.5),
+    )
+    _, (_, change) = Recipe(steps).apply(small_net, toy_context)
+    layers = dict(change.layers)
+    assert layers["mix"] == {"zeros": 115, "size": 128}  # 0.9 * 128, far below the floor
+    size = sum(entry["size"] for entry in layers.values())
+    zeros = sum(entry["zeros"] for entry in layers.values())
+    assert zeros == max(115, math.floor(0.4 * size + 0.5)) > 115
 
 
 def test_linear_is_left_alone_and_said_so(small_net, toy_context):

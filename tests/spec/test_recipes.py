@@ -72,6 +72,7 @@ def test_a_step_may_be_a_name_or_have_no_settings():
         ("p{r}: {grid: {r: [[1]]}, steps: [fold]}", "p{r}.grid.r.0: must be "),
         ("p: {steps: []}", "recipes.p.steps: must have at least 1 entry, got []"),
         ("p: {}", "recipes.p.steps: is required"),
+        ("p: {steps: [fold], settings: {a: 1}}", "recipes.p.settings: must be left out without u"),
         ("p: 3", "recipes.p: must be a mapping of fields, got 3"),
         ("p: {step: [fold]}", "recipes.p.step: unknown field; did you mean 'steps'?"),
         ("p: {steps: [3]}", "recipes.p.steps.0: must be text or a mapping, got 3"),

@@ -135,6 +135,37 @@ def test_a_candidate_is_complete_or_absent(store: Store) -> None:
     assert (store.candidate("aa") / "weights").read_text() == "all"
 
 
+def test_a_candidate_of_a_faster_process_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = Candidate("aa", "net", "baseline", role="baseline")
+
+    def writing(text: str):
+        def write(folder: Path) -> dict[str, int]:
+            (folder / "weights").write_text(text)
+            return {}
+
+        return write
+
+    rename = Path.rename
+
+    def racing(self: Path, target: Path) -> Path:
+        if self.is_dir():
+            monkeypatch.undo()
+            store.write_candidate(candidate, writing("first"))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", racing)
+    store.write_candidate(candidate, writing("second"))
+    assert (store.candidate("aa") / "weights").read_text() == "first"
+    store.write_candidate(candidate, writing("third"))
+    assert (store.candidate("aa") / "weights").read_text() == "first"
+    assert [p.name for p in (store.path / "candidates").iterdir()] == ["aa"]
+    (store.candidate("aa") / "complete.json").unlink()
+    store.write_candidate(candidate, writing("repaired"))
+    assert (store.candidate("aa") / "weights").read_text() == "repaired"
+
+
 def test_what_killed_writers_left_is_swept_after_a_day(store: Store) -> None:
     old, young = store.path / "cells" / ".tmp-1-old", store.path / "cells" / ".tmp-2-young"
     folder = store.path / "candidates" / ".tmp-3-old"

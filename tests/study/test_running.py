@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from shrinkproof.engines.processes import Processes
-from shrinkproof.errors import DataError, SpecError, StoreError
-from shrinkproof.records import Candidate
+from shrinkproof.errors import DataError, SpecError, StoreError, UsageError
+from shrinkproof.records import Candidate, Failure
 from shrinkproof.results import Results
 from shrinkproof.store import Store
 from shrinkproof.study import Study
@@ -162,9 +162,73 @@ def test_only_leaves_the_other_recipes_out(study_file: Path, tmp_path: Path) -> 
     assert results.progress["missing"] > 0
 
 
+def test_only_takes_the_controls_of_what_it_chooses(tmp_path: Path) -> None:
+    plan = Study.load(write_study(tmp_path, STUDY + "controls: all\n")).plan()
+    (dense,) = (c.recipe for c in plan.candidates if c.recipe.startswith("control.finetune"))
+    wanted = {
+        "*/prune0.5": {"baseline", dense, "prune0.5", "control.scratch-prune0.5"},
+        "net/cluster8": {"baseline", "cluster8"},
+        "*/control.scratch*": {
+            "baseline",
+            "control.scratch-prune0.5",
+            "control.scratch-prune0.8",
+        },
+    }
+    for pattern, recipes in wanted.items():
+        part = plan.only(pattern)
+        assert {c.recipe for c in part.candidates} == recipes
+        assert {c.candidate for c in part.cells} == {c.key for c in part.candidates}
+    with pytest.raises(
+        UsageError, match=r"only: must match .* got '\*/prnue\*'; there are net/bas"
+    ):
+        plan.only("*/prnue*")
+
+
+def test_failures_outlive_a_run_of_other_recipes_until_the_work_is_done(
+    study_file: Path, tmp_path: Path
+) -> None:
+    study = Study.load(study_file)
+    key = next(c.key for c in study.plan().candidates if c.recipe == "prune0.5")
+    store = Store.create(tmp_path / "run")
+    store.write_failure(key, Failure("CompressionError", "too hot"), label="net/prune0.5")
+    store.write_failure("ab" * 8, Failure("CompressionError", "gone"), label="net/gone")
+    results = study.run(store.path, only="*/baseline")
+    assert [f["key"] for f in results.failures] == [key]
+    assert list(store.failures()) == [key]
+    # Another launcher has made it since, and knows nothing of the failure.
+    (store.path / "aside").mkdir()
+    study.run(store.path, only="*/prune0.5")
+    store.write_failure(key, Failure("StoreError", "lost a race"), label="net/prune0.5")
+    assert study.run(store.path, only="*/prune0.5").failures == ()
+
+
+def test_a_candidate_that_another_process_prepares_meanwhile_is_no_failure(
+    study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shrinkproof.study import running
+
+    def slower(work):
+        running_prepare(work)
+        raise StoreError("the common scratch folder is gone")
+
+    running_prepare = running.prepare
+    monkeypatch.setattr(running, "prepare", slower)
+    assert Study.load(study_file).run(tmp_path / "run", only="*/cluster8").failures == ()
+
+
+def test_early_stopping_makes_numbers_on_its_images_optimistic(tmp_path: Path) -> None:
+    plain = Study.load(write_study(tmp_path / "a")).plan()
+    assert not any("stop training" in note for note in plain.notes)
+    text = STUDY.replace("batch: 32}\n", "batch: 32, patience: 1}\n", 1)
+    assert "patience" in text
+    (note,) = (n for n in Study.load(write_study(tmp_path / "b", text)).plan().notes if "stop" in n)
+    assert note.startswith("select: its images decided when to stop training; optimistic for net/c")
+    assert note.endswith("net/prune0.5, net/prune0.8")
+
+
 def test_unknown_seen_contaminates_every_number(study_file: Path, tmp_path: Path) -> None:
     rewrite_study(study_file, STUDY.replace("    seen: [train]\n", ""))
-    results = Study.load(study_file).run(tmp_path / "run", only="nothing")
+    results = Study.load(study_file).run(tmp_path / "run", only="*/baseline")
     scores = [r for r in results.records if r.split and r.value is not None]
     assert {r.status for r in scores} == {"contaminated"}
     assert any("contaminated" in caveat for caveat in results.caveats)
@@ -213,7 +277,7 @@ def test_class_count_that_disagrees_is_named(study_file: Path, tmp_path: Path) -
         with np.load(study_file.parent / file) as data:
             images, target = data["images"], data["target"]
         np.savez(study_file.parent / file, images=images, target=target, classes=names)
-    results = Study.load(study_file).run(tmp_path / "run", only="nothing")
+    results = Study.load(study_file).run(tmp_path / "run", only="*/baseline")
     messages = {f["message"] for f in results.failures if "scores" in f["label"]}
     assert len(messages) == 1
     assert "the model has 4 classes but arrays:test.npz has 5" in messages.pop()
@@ -270,10 +334,37 @@ def test_all_controls_train_the_pruned_shape_from_scratch(tmp_path: Path) -> Non
     assert {c.role for c in plan.candidates if "scratch" in c.recipe} == {"control"}
 
 
+def test_recipes_that_prune_alike_share_their_control_from_scratch(tmp_path: Path) -> None:
+    more = (
+        "  prune-int8:\n    steps:\n      - prune.weights: {ratio: 0.5}\n"
+        "      - finetune: {epochs: 1, learning_rate: 0.01, batch: 32}\n"
+        "      - quantize.static\n"
+        "  s-{variant}:\n    use: sixteen-variants\n    settings: {finetune: {epochs: 1}}\n"
+    )
+    text = STUDY.replace("conditions:\n", more + "conditions:\n") + "controls: all\nrepeats: 2\n"
+    plan = Study.load(write_study(tmp_path, text)).plan()
+    scratch = [c.label for c in plan.candidates if "scratch" in c.recipe]
+    assert scratch == [
+        f"net/control.scratch-{name}{repeat}"
+        for name in ("prune0.5", "prune0.8", "s-prune", "s-prune+cluster", "s-pcqat")
+        for repeat in ("", "#1")
+    ]
+    assert len({c.key for c in plan.candidates}) == len(plan.candidates)
+    chosen = {c.label for c in plan.only("net/prune-int8").candidates}
+    assert "net/control.scratch-prune0.5" in chosen
+    assert "net/control.scratch-prune0.8" not in chosen
+
+
 def test_training_that_goes_on_says_how_far_it_is(tmp_path: Path) -> None:
     candidate = Candidate("ab" * 8, "net", "prune0.5")
     store = Store.create(tmp_path)
     store.write_progress(candidate, {"epoch": 2, "epochs": 5, "seconds_left": 12.4})
-    assert store.in_progress() == ["net/prune0.5: epoch 2/5, about 12 s left"]
+    assert store.in_progress({candidate.key}) == ["net/prune0.5: epoch 2/5, about 12 s left"]
+    assert store.in_progress({"cd" * 8}) == []
+    store.write_progress(candidate, {"epoch": 1, "epochs": 5, "iteration": 2, "iterations": 3})
+    assert store.in_progress({candidate.key}) == ["net/prune0.5: iteration 2/3, epoch 1/5"]
+    store.forget_progress(candidate.key)
+    store.forget_progress(candidate.key)
+    assert store.in_progress({candidate.key}) == []
     store.forget_scratch(candidate.key)
-    assert store.in_progress() == []
+    assert store.in_progress({candidate.key}) == []

@@ -10,6 +10,8 @@ from shrinkproof.errors import CompressionError, DataError, ModelError
 from shrinkproof.tasks import TASKS, Classification
 from shrinkproof.training.settings import Training, outcome
 
+from .conftest import toy_feed
+
 
 def run(model, context, *, each_step=None, adjust=None, **settings):
     settings = {"epochs": 4, "batch": 8, "learning_rate": 0.05, "weight_decay": 0.0, **settings}
@@ -64,6 +66,16 @@ def test_weight_decay_spares_bias_and_batch_norm(net, context):
     run(net, replace(context, task=Nothing()), epochs=1, weight_decay=0.5)
     for name, value in net.named_parameters():
         assert torch.equal(value, before[name]) == (value.ndim == 1), name
+
+
+@pytest.mark.parametrize(("count", "batch"), [(1, 8), (4, 1)])
+def test_batch_norm_without_a_second_image_is_named(context, count, batch):
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2), torch.nn.BatchNorm1d(2))
+    context = replace(context, training=toy_feed(count))
+    with pytest.raises(
+        CompressionError, match=r"each step must have at least 2 images.*raise batch"
+    ):
+        run(flat, context, epochs=1, batch=batch)
 
 
 def test_last_batch_of_one_image_is_left_out(context):

@@ -134,6 +134,26 @@ def other_images(settings, context, net):
     return settings, replace(context, training=toy_feed(40)), net
 
 
+def other_pixels(settings, context, net):
+    from .conftest import toy_feed
+
+    return settings, replace(context, training=toy_feed(seed=5)), net
+
+
+def other_preprocessing(settings, context, net):
+    from shrinkproof.models.loaded import Preprocess
+
+    feed = replace(context.training, preprocess=Preprocess(mean=(0.5, 0.5, 0.5)))
+    return settings, replace(context, training=feed), net
+
+
+def other_calibration(settings, context, net):
+    # A criterion may read them in the middle of the training.
+    from .conftest import toy_feed
+
+    return settings, replace(context, calibration=toy_feed(4)), net
+
+
 def other_stream(settings, context, net):
     return settings, replace(context, stream=lambda *parts: stream(1, *parts)), net
 
@@ -150,7 +170,10 @@ def other_purpose(settings, context, net):
 
 @pytest.mark.parametrize(
     "change",
-    [other_settings, other_images, other_stream, other_weights, other_purpose],
+    [
+        *(other_settings, other_images, other_pixels, other_preprocessing, other_calibration),
+        *(other_stream, other_weights, other_purpose),
+    ],
     ids=lambda f: f.__name__,
 )
 def test_a_checkpoint_of_another_training_is_ignored_with_a_note(net, context, tmp_path, change):

@@ -56,6 +56,7 @@ def test_step_agrees_with_torch():
         ({"schedule": "step"}, r"milestones must be given with the schedule 'step'"),
         ({"milestones": (1,)}, r"with no other, got \[1\] with 'cosine'"),
         ({"gamma": 0.5}, "belongs to 'step'"),
+        ({"optimizer": "adam", "momentum": 0.5}, "with the optimizer 'adam', got 0.5"),
         ({"schedule": "step", "milestones": (3, 2)}, r"must rise.*got \[3, 2\]"),
         ({"schedule": "step", "milestones": (5,)}, "before the last of 5 epochs"),
         ({"schedule": "step", "milestones": (0, 2)}, "greater than or equal to 1"),

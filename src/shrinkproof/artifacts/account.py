@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from shrinkproof.artifacts.levels import distinct
 from shrinkproof.artifacts.packed import Packed, patterns
-from shrinkproof.artifacts.sizes import refuse_constrained
+from shrinkproof.artifacts.sizes import counted_operations, refuse_constrained
 from shrinkproof.records import Change, Json
 
 WHOLE: Final = "(model)"
@@ -68,36 +66,41 @@ def macs_by_layer(module: nn.Module, example: Tensor) -> dict[str, int]:
     What a module lets its children do is theirs; what they do several times counts each time. The
     sum is `sizes.macs`.
     """
+    with counted_operations() as counter:
+        found = _spent(module, example, counter.get_total_flops)
+    # The counter takes a multiplication and an addition for two operations.
+    return {name: flops // (2 * len(example)) for name, flops in found.items() if flops}
+
+
+def _spent(module: nn.Module, example: Tensor, count: Callable[[], int]) -> dict[str, int]:
+    """Return what the count grows by in each module itself, by its name."""
     found: dict[str, int] = {}
     inner: list[int] = []
-    counter = FlopCounterMode(display=False)
+    started: list[int] = []
 
     def enter(_module: nn.Module, _inputs: object) -> None:
         inner.append(0)
-        started.append(counter.get_total_flops())
+        started.append(count())
 
     def leave(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: object, _outputs: object) -> None:
-            spent = counter.get_total_flops() - started.pop()
+            spent = count() - started.pop()
             found[name] = found.get(name, 0) + spent - inner.pop()
             if inner:
                 inner[-1] += spent
 
         return hook
 
-    started: list[int] = []
     handles = []
     for name, layer in module.named_modules():
         handles.append(layer.register_forward_pre_hook(enter))
         handles.append(layer.register_forward_hook(leave(name)))
     try:
-        with torch.no_grad(), counter:
-            module(example)
+        module(example)
     finally:
         for handle in handles:
             handle.remove()
-    # The counter takes a multiplication and an addition for two operations.
-    return {name: flops // (2 * len(example)) for name, flops in found.items() if flops}
+    return found
 
 
 def _own_tensors(layer: nn.Module) -> dict[str, Tensor]:

@@ -84,12 +84,22 @@ def read_changes(directory: Path) -> tuple[Change, ...]:
     path = directory / CHANGES
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return tuple(Change.from_json(value) for value in values)
+        return tuple(_checked(Change.from_json(value)) for value in values)
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(
             f"{path}: must be the changes of a candidate, got {type(error).__name__}: {error}; "
             "make the candidate again"
         ) from error
+
+
+def _checked(change: Change) -> Change:
+    """Return a change, or refuse it where what restoring reads is of another type."""
+    if not isinstance(change.step, str):
+        raise TypeError(f"step must be a text, got {change.step!r}")
+    for name in ("fields", "layers", "structure"):
+        if not isinstance(getattr(change, name), dict):
+            raise TypeError(f"{name} must be a mapping, got {getattr(change, name)!r}")
+    return change
 
 
 def load_candidate(directory: Path, fresh: nn.Module, *, packed: bool | None = None) -> nn.Module:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -77,7 +77,7 @@ def export_onnx(
         ExportError: the model cannot be exported, a weight is off its integer grid or not exact in
             its format, or the file does not agree with the model.
     """
-    from shrinkproof.artifacts.lowering import weight_formats
+    from shrinkproof.artifacts.lowering import input_channels, weight_formats
     from shrinkproof.artifacts.packing import clustered_tensors
     from shrinkproof.artifacts.proto import Graph, write_bytes
 
@@ -85,15 +85,17 @@ def export_onnx(
     graph = Graph(_translate(model, example))
     _drop_zero_biases(graph, model)
     scales = _scales(model, graph)
+    channels = input_channels(graph)
     packed: list[str] = []
     notes: list[str] = []
     aliases = _aliases(model, graph)
-    clustered = {aliases[n] for n in clustered_tensors(changes) if n in aliases}
-    asked = weight_formats(changes)
+    asked, tables = weight_formats(changes), clustered_tensors(changes)
+    clustered = {aliases[n] for n in tables if n in aliases}
     formats = {aliases[n]: kind for n, kind in asked.items() if n in aliases}
     notes.extend(
-        f"{name}: stored as float32 instead of {kind}, because the exporter merged it"
-        for name, kind in asked.items()
+        f"{name}: not in the file under its name: no output depends on it, or the exporter merged "
+        "it into another number"
+        for name in dict.fromkeys((*_on_grid(model), *asked, *tables))
         if name not in aliases
     )
     for name in sorted({*scales, *clustered, *formats}):
@@ -104,7 +106,7 @@ def export_onnx(
             notes.append(f"{name}: not packed, because that would not save bytes")
     integers = {name: scale for name, scale in scales.items() if name not in formats}
     if integers:
-        _complete_integers(graph, integers, notes)
+        _complete_integers(graph, integers, channels, notes)
     write_bytes(path, graph.finish().SerializeToString(deterministic=True))
     return ExportReport(
         path=path,
@@ -136,7 +138,8 @@ def _translate(model: nn.Module, example: Tensor) -> onnx.ModelProto:
     """Return the model as plain ONNX operators with its weights as they are.
 
     The exporter's own optimizer would merge batch norms into weights, and a clustered weight would
-    lose its levels; so only constants are folded here. The runtime merges them while it loads.
+    lose its levels; so only constants are folded here, and nothing that reads a parameter, such as
+    the transposition of a linear layer's weight. The runtime merges them while it loads.
     """
     import onnxscript.optimizer
     import torch
@@ -161,7 +164,7 @@ def _translate(model: nn.Module, example: Tensor) -> onnx.ModelProto:
             )
             if program is None:
                 raise ExportError(f"{type(model).__name__}: the exporter returned no program")
-            onnxscript.optimizer.fold_constants(program.model)
+            onnxscript.optimizer.fold_constants(program.model, should_fold=_leave_parameters(model))
             onnxscript.optimizer.remove_unused_nodes(program.model)
             proto: onnx.ModelProto = program.model_proto
     except (torch.onnx.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
@@ -175,6 +178,18 @@ def _translate(model: nn.Module, example: Tensor) -> onnx.ModelProto:
 
         proto = onnx.inliner.inline_local_functions(proto)
     return proto
+
+
+def _leave_parameters(model: nn.Module) -> Callable[[Any], bool | None]:
+    """Return what tells the folding of constants to leave the users of parameters alone."""
+    own = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+
+    def should_fold(node: Any) -> bool | None:
+        return (
+            False if any(value is not None and value.name in own for value in node.inputs) else None
+        )
+
+    return should_fold
 
 
 @contextlib.contextmanager
@@ -227,12 +242,18 @@ def _aliases(model: nn.Module, graph: Graph) -> dict[str, str]:
 def _scales(model: nn.Module, graph: Graph) -> dict[str, NDArray[np.float32]]:
     """Return weight name in the file -> its scale, for the weights on an integer grid."""
     aliases = _aliases(model, graph)
-    found: dict[str, NDArray[np.float32]] = {}
-    for name, buffer in model.named_buffers():
-        weight = name.removesuffix(_SCALE)
-        if weight != name and weight in aliases:
-            found[aliases[weight]] = buffer.detach().cpu().numpy().astype(np.float32)
-    return found
+    return {
+        aliases[name]: scale.detach().cpu().numpy().astype(np.float32)
+        for name, scale in _on_grid(model).items()
+        if name in aliases
+    }
+
+
+def _on_grid(model: nn.Module) -> dict[str, Tensor]:
+    """Return weight name in the model -> its scale, for the weights on an integer grid."""
+    weights = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    found = {name.removesuffix(_SCALE): scale for name, scale in model.named_buffers()}
+    return {name: scale for name, scale in found.items() if name in weights}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,7 +278,8 @@ class _Storage:
 
         # Adding zero turns -0.0 into 0.0: one value must not take two levels.
         values = self._values(graph.array(name) + np.float32(0), name)
-        rebuilt = pack(graph, name, values) if self.pack_it else ""
+        nbytes = (values.size + 1) // 2 if self.format == "int4" else values.nbytes
+        rebuilt = pack(graph, name, values, nbytes) if self.pack_it else ""
         if self.format:
             stored = rebuilt or store_values(graph, name, values, self.format)
             rebuild_weight(graph, name, self.scale, stored)
@@ -277,13 +299,17 @@ class _Storage:
 
 
 def _complete_integers(
-    graph: Graph, scales: dict[str, NDArray[np.float32]], notes: list[str]
+    graph: Graph,
+    scales: dict[str, NDArray[np.float32]],
+    channels: dict[str, int],
+    notes: list[str],
 ) -> None:
-    from shrinkproof.artifacts.lowering import carry_integers, store_bias
+    from shrinkproof.artifacts.lowering import carry_integers, keep_in_float, store_bias
 
     carry_integers(graph)
     for name in sorted(scales):
         notes.extend(store_bias(graph, name, scales[name]))
+    notes.extend(keep_in_float(graph, channels))
 
 
 def _agree(model: nn.Module, example: Tensor, path: Path, *, exact: bool) -> float:

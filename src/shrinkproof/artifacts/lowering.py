@@ -26,6 +26,9 @@ MOVERS: Final = frozenset(
 )
 """Operators that only move numbers of their first input, or write zeros."""
 
+_ROUNDED: Final = frozenset({"Conv", "ConvTranspose", "Gemm"})
+"""Operators whose float weights the runtime may round."""
+
 SHORT_FLOATS: Final[dict[str, Any]] = {
     "float16": np.dtype(np.float16),
     "bfloat16": helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16),
@@ -223,6 +226,81 @@ def carry_integers(graph: Graph) -> int:
         graph.redirect(value, f"{value}.again", users)
         count += 1
     return count
+
+
+def input_channels(graph: Graph) -> dict[str, int]:
+    """Return the value that a convolution or linear layer makes -> the channels that it reads.
+
+    Call it while the weights are plain initializers.
+    """
+    found = {}
+    for node in graph.nodes:
+        if node.op_type not in _ROUNDED or node.input[1] not in graph.initializers:
+            continue
+        dims = graph.initializers[node.input[1]].dims
+        settings = {a.name: a.i for a in node.attribute}
+        if node.op_type == "Conv":
+            found[node.output[0]] = dims[1] * settings.get("group", 1)
+        else:
+            found[node.output[0]] = dims[int(settings.get("transB", 0))]
+    return found
+
+
+def keep_in_float(graph: Graph, channels: dict[str, int]) -> list[str]:
+    """Keep the runtime from rounding the weights of layers that stay in floating point.
+
+    ONNX Runtime (1.31, WeightBiasQuantization) gives a float weight 8 bits and one scale where
+    the layer reads a value that one scale dequantizes and its own result is quantized. So such a
+    layer reads the same numbers through a dequantizer with a scale for each channel, all equal.
+
+    Args:
+        graph: with all quantizers in place and the weights stored.
+        channels: from `input_channels`.
+
+    Returns:
+        What cannot be kept, with the reason.
+    """
+    left = []
+    for node in list(graph.nodes):
+        source = graph.producer(node.input[0]) if node.output[0] in channels else None
+        weight = graph.producer(node.input[1]) if source is not None else None
+        if source is None or source.op_type != "DequantizeLinear":
+            continue
+        if (weight is not None and weight.op_type == "DequantizeLinear") or not _is_quantized(
+            graph, node
+        ):
+            continue
+        count = channels[node.output[0]]
+        if count == 1:
+            left.append(f"{node.input[1]}: the runtime may use it as an 8-bit integer")
+            continue
+        graph.insert(node, [_dequantize_channels(graph, source, node, count)])
+        node.input[0] = f"{node.name}.float"
+    return left
+
+
+def _is_quantized(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Return whether a result goes to a quantizer alone, limits in between aside."""
+    users = list(graph.users(node.output[0]))
+    while len(users) == 1 and users[0].op_type in ("Relu", "Clip"):
+        users = list(graph.users(users[0].output[0]))
+    return len(users) == 1 and users[0].op_type == "QuantizeLinear"
+
+
+def _dequantize_channels(
+    graph: Graph, source: onnx.NodeProto, node: onnx.NodeProto, count: int
+) -> onnx.NodeProto:
+    parameters = [
+        graph.add_initializer(f"{name}.{count}", np.full(count, graph.array(name)))
+        for name in source.input[1:]
+    ]
+    return helper.make_node(
+        "DequantizeLinear",
+        [source.input[0], *parameters],
+        [f"{node.name}.float"],
+        name=f"{node.name}.float",
+        axis=1,
+    )
 
 
 def _is_requantized(users: list[onnx.NodeProto]) -> bool:

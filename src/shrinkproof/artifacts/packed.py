@@ -228,7 +228,10 @@ def _as_bytes(state: Mapping[str, Tensor], forms: Mapping[str, Packed]) -> bytes
     header = {"version": VERSION, "tensors": entries}
     # One entry only: the order of several would differ from process to process.
     metadata = {KEY: json.dumps(header, sort_keys=True, separators=(",", ":"))}
-    contiguous = {name: part.contiguous() for name, part in parts.items()}
+    # Copies, because safetensors refuses tensors that are views of one memory.
+    contiguous = {
+        name: part.clone(memory_format=torch.contiguous_format) for name, part in parts.items()
+    }
     content: bytes = safetensors.torch.save(contiguous, metadata)
     return content
 
@@ -267,11 +270,14 @@ def _from_bytes(content: bytes, where: str) -> dict[str, Tensor]:
     own = {name: entry for name, entry in entries.items() if "same" not in entry}
     state = {name: part for name, part in parts.items() if name not in _parts_of(own)}
     # Scales first: weights on a grid are rebuilt with them.
-    for name in sorted(own, key=lambda name: str(own[name].get("stored", "")).startswith("int")):
+    on_grid = {n for n, entry in own.items() if str(entry.get("stored", "")).startswith("int")}
+    for name in sorted(own.keys() - on_grid):
         state[name] = _rebuilt(name, own[name], parts, state)
-    for name, entry in entries.items():
-        if "same" in entry:
-            state[name] = state[entry["same"]]
+    shared = {name: entry["same"] for name, entry in entries.items() if "same" in entry}
+    state.update({name: state[owner] for name, owner in shared.items() if owner in state})
+    for name in sorted(on_grid, key=lambda name: (-len(name), name)):
+        state[name] = _rebuilt(name, own[name], parts, state)
+    state.update({name: state[owner] for name, owner in shared.items()})
     return state
 
 

@@ -31,7 +31,7 @@ def clustered_tensors(changes: Iterable[Change]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def pack(graph: Graph, name: str, values: NDArray[Any]) -> str:
+def pack(graph: Graph, name: str, values: NDArray[Any], nbytes: int | None = None) -> str:
     """Store a tensor as indices and a table of its distinct values; return the rebuilt value.
 
     Up to 16 values take 4 bits a weight, up to 256 take 8. The runtime rebuilds the tensor while
@@ -41,6 +41,7 @@ def pack(graph: Graph, name: str, values: NDArray[Any]) -> str:
         graph: edited; the operators are put in front of the first user of ``name``.
         name: of the weight; unused where packing would not save bytes.
         values: the weight's numbers, any dtype.
+        nbytes: what they take unpacked, where that is less than in their dtype.
 
     Returns:
         The name of the rebuilt tensor, or an empty text where packing would not save bytes.
@@ -58,7 +59,7 @@ def pack(graph: Graph, name: str, values: NDArray[Any]) -> str:
     table = found.view(values.dtype)
     half = table.size <= 16
     packed = (values.size + 1) // 2 if half else values.size
-    if packed + table.nbytes + OVERHEAD >= values.nbytes:
+    if packed + table.nbytes + OVERHEAD >= (values.nbytes if nbytes is None else nbytes):
         return ""
     positions = index_of(unsigned, found).reshape(values.shape)
     store = graph.add_uint4 if half else graph.add_initializer

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from shrinkproof.errors import ExportError, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.utils.flop_counter import FlopCounterMode
 
 
 def file_bytes(path: Path) -> int:
@@ -73,15 +76,33 @@ def macs(module: nn.Module, example: Tensor) -> int:
     Raises:
         ModelError: constraints are still attached.
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
     refuse_constrained(module)
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with counted_operations() as counter:
         module(example)
     # The counter takes a multiplication and an addition for two operations.
     return int(counter.get_total_flops()) // (2 * len(example))
+
+
+@contextlib.contextmanager
+def counted_operations() -> Iterator[FlopCounterMode]:
+    """Count the operations of everything that runs inside, without gradients.
+
+    Attention runs as plain products meanwhile: PyTorch has no count for its fused operators on the
+    CPU, and would add nothing for them.
+    """
+    import torch
+    from torch.backends import mha
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    is_fused = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            yield counter
+    finally:
+        mha.set_fastpath_enabled(is_fused)
 
 
 def refuse_constrained(module: nn.Module) -> None:

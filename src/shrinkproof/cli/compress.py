@@ -126,7 +126,9 @@ def _load(
 
 
 def _tell(values: Mapping[str, Any]) -> None:
-    """Print a line about each epoch of training."""
+    """Print a line about each epoch of training, and what a step wants to be known."""
+    if "message" in values:
+        typer.echo(f"note: {values['message']}", err=True)
     if "epoch" not in values:
         return
     shown = [f"epoch {values['epoch']}/{values.get('epochs', '?')}"]

@@ -25,8 +25,7 @@ def step_of(text: str, label: str) -> Any:
         raise UsageError(f"{label}: must be a step, got an empty text")
     short = _SHORT.fullmatch(text)
     if short is not None and "=" in short[2]:
-        settings = dict(_setting(part, label) for part in _parts(short[2]))
-        return {short[1]: settings}
+        return {short[1]: _settings(_parts(short[2]), label)}
     return parse(text, label).content
 
 
@@ -47,6 +46,17 @@ def _parts(text: str) -> list[str]:
     return parts
 
 
+def _settings(texts: Sequence[str], label: str) -> dict[str, Any]:
+    """Return several ``key=value``, each key once."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        key, value = _setting(text, label)
+        if key in found:
+            raise UsageError(f"{label}: {key} must be given once, got it again in {text!r}")
+        found[key] = value
+    return found
+
+
 def _setting(text: str, label: str) -> tuple[str, Any]:
     """Return key and value of ``key=value``, the value read as YAML."""
     from shrinkproof.spec.document import parse
@@ -61,7 +71,7 @@ def model_spec(reference: str, settings: Sequence[str], *, needs_images: bool) -
     """Return a model as a study file would hold it; ``settings`` are ``key=value`` each."""
     from shrinkproof.models.reference import ModelField
 
-    content = {"use": reference, **dict(_setting(text, "--set") for text in settings)}
+    content = {"use": reference, **_settings(settings, "--set")}
     if not needs_images:
         # Without images nothing is preprocessed, so nobody has to say how.
         content.setdefault("preprocess", {})

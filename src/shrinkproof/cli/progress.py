@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from shrinkproof.errors import ShrinkproofError
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -32,7 +34,10 @@ class _Asking:
     def _ask(self, detail: Callable[[], str], show: Callable[[str], None], seconds: float) -> None:
         last = ""
         while not self._over.wait(seconds):
-            text = detail()
+            try:
+                text = detail()
+            except (OSError, ShrinkproofError):  # what is asked about may be removed meanwhile
+                continue
             if text != last:
                 show(text)
             last = text

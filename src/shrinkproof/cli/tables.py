@@ -151,7 +151,7 @@ def print_status(results: Results) -> None:
         markup=False,
     )
     _print_failures(console, results)
-    for line in results.store.in_progress():
+    for line in results.store.in_progress(results.by_key):
         console.print(f"training: {line}", markup=False)
     for label, count in results.missing.items():
         console.print(f"missing: {label}: {count} cell(s)", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,6 +18,9 @@ from shrinkproof.training.feed import ImageFeed
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_SAMPLE: Final = 256
+"""Images that stand for all in a fingerprint."""
 
 _KINDS: Final = (
     "an ImageSet with preprocess, a pair (inputs, targets), a torch Dataset or DataLoader of such "
@@ -52,6 +56,22 @@ class TensorFeed:
     def count(self) -> int:
         """Number of images."""
         return len(self.positions)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of what the batches hold, from images spread over all of them.
+
+        Only the targets count where an image is not the same twice, as a data set may augment.
+        """
+        chosen = np.unique(np.linspace(0, self.count - 1, _SAMPLE).round().astype(np.int64))
+        first, second = ([self._read(p) for p in chosen.tolist()] for _ in range(2))
+        is_fixed = all(bool((a == b).all()) for (a, _), (b, _) in zip(first, second, strict=True))
+        digest = hashlib.sha256()
+        for image, target in first:
+            digest.update(target.numpy().tobytes())
+            if is_fixed:
+                digest.update(image.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def batches(
         self,
@@ -135,7 +155,8 @@ def as_feed(
     Args:
         images: an `ImageSet` (uint8; needs ``preprocess``), a pair of preprocessed inputs
             (N, C, H, W) and targets (N,), a torch ``Dataset`` with a length, a ``DataLoader`` of
-            one (its batch size, workers and order are not used), a feed, or None.
+            one (its batch size, workers and order are not used, but its choice of images is), a
+            feed, or None.
         name: what they are for, in messages: ``calibration``, ``training``, ``validation``.
         example: one preprocessed input, (1, C, H, W).
         preprocess: from the pixels of an `ImageSet` to network input.
@@ -204,12 +225,25 @@ def _dataset(images: Any, name: str) -> tuple[_Pairs, Sequence[int]]:
             f"{name}: must be {_KINDS}, got {type(data).__name__}, which has no length or no "
             "access by position"
         )
-    sampler: Any = None if loader is None else loader.sampler
-    is_whole = isinstance(sampler, SequentialSampler | None) or (
+    sampler = range(len(data)) if loader is None else _sampler(loader)
+    is_whole = isinstance(sampler, SequentialSampler) or (
         isinstance(sampler, RandomSampler) and not sampler.replacement
     )
     # The order of a shuffling loader is not reproducible; steps have orders of their own.
-    return data, range(len(data)) if is_whole else list(sampler)
+    return data, range(len(data)) if is_whole and len(sampler) == len(data) else sorted(sampler)
+
+
+def _sampler(loader: Any) -> Any:
+    """Return the positions that a loader reads."""
+    from torch.utils.data import BatchSampler
+
+    batches = loader.batch_sampler
+    if batches is None:
+        return loader.sampler
+    # A loader that is given batches has a sampler of its own, too, which it does not use.
+    if type(batches) is BatchSampler:
+        return batches.sampler
+    return [position for batch in batches for position in batch]
 
 
 def _kind(tensor: Tensor) -> str:

@@ -83,6 +83,8 @@ class Codebook(WeightConstraint):
         if pinned_zero and not bool((levels == 0).any()):
             raise ValueError("codebook: a pinned zero needs a level that is exactly 0, got none")
         self.pinned_zero = pinned_zero
+        # Set by `constrain`: whether the weight was trainable before this codebook froze it.
+        self.trainable_before: bool | None = None
         self.levels = nn.Parameter(levels.detach().clone())
         self.register_buffer("index", index.detach().clone())
         free = levels != 0 if pinned_zero else torch.ones_like(levels, dtype=torch.bool)
@@ -171,15 +173,19 @@ def _rounded(w: Tensor, scale: Tensor, limit: int) -> Tensor:
 def weight_scale(weight: Tensor, *, bits: int, per_tensor: bool) -> Tensor:
     """Return ``max|w| / (2 ** (bits - 1) - 1)`` per output channel (out,), or per tensor (1,).
 
-    A channel without a nonzero weight takes the scale of the whole tensor: its bias needs one.
+    A channel of nothing but zeros, or of numbers that are none beside the others (a part of 1e-12
+    of the largest), takes the scale of the whole tensor: its bias needs one. A tensor of nothing
+    but zeros, or of numbers too small for a scale with all its digits, takes that of numbers up
+    to 1.
     """
     highest = float(2 ** (bits - 1) - 1)
-    largest = weight.abs().max()
-    overall = torch.where(largest > 0, largest, 1.0) / highest
+    smallest = torch.finfo(weight.dtype).tiny
+    overall = weight.abs().max() / highest
+    overall = overall.where(overall >= smallest, 1.0 / highest)
     if per_tensor:
         return overall.reshape(1).clone()
     scale = weight.abs().flatten(1).amax(dim=1) / highest
-    return scale.where(scale > overall * 1e-12, overall)
+    return scale.where(scale > (overall * 1e-12).clamp(min=smallest), overall)
 
 
 class _RoundToFloat(torch.autograd.Function):
@@ -278,6 +284,11 @@ def constrain(
     weight = getattr(module, tensor)
     constraint.to(weight.device)
     trainable = was_trainable(module, tensor)
+    if isinstance(constraint, Codebook):
+        # Of layers that share a weight, the first one has frozen it already.
+        if constraint.trainable_before is None:
+            constraint.trainable_before = trainable
+        trainable = constraint.trainable_before
     if parametrize.is_parametrized(module):
         _give_own_class(module)
     parametrize.register_parametrization(module, tensor, constraint)

@@ -26,7 +26,7 @@ class FineTuning(Training):
         epochs: most passes over the training images, >= 1.
         learning_rate: peak step size, > 0.
         optimizer: ``sgd`` or ``adam`` (with decoupled weight decay).
-        momentum: of ``sgd``, 0 to 1.
+        momentum: of ``sgd``, 0 to 1; left out with ``adam``.
         weight_decay: >= 0; spares biases, batch normalization and shared values.
         schedule: ``constant``, ``cosine``, ``onecycle`` (linear warm-up, then cosine) or ``step``.
         milestones: after how many epochs the schedule ``step`` lowers the rate, rising.

@@ -74,7 +74,7 @@ def lowest_of(
     """Return for each of several tensors which of its weights have the lowest scores, flat.
 
     ``round(ratio * size)`` are chosen, of all tensors together or of each, but of no tensor so many
-    that less than its floor is left.
+    that less than its floor is left. Where an earlier choice left less, that choice stands.
 
     Args:
         pool: scores of all tensors one after the other, flat; minus infinity goes first. It may be
@@ -95,7 +95,10 @@ def lowest_of(
     if all(np.count_nonzero(c) <= m for c, m in zip(chosen, limits, strict=True)):
         return chosen
     # Weights under a tensor's floor are set aside first, whatever the ratio: masks then nest. Where
-    # no floor is touched, as above, that changes nothing.
+    # no floor is touched, as above, that changes nothing. What is gone already counts in any case.
+    gone = [int(np.count_nonzero(np.isneginf(values))) for values in scores]
+    limits = [max(limit, count) for limit, count in zip(limits, gone, strict=True)]
+    count = min(_part(ratio, pool.size), sum(limits))
     for values, limit in zip(scores, limits, strict=True):
         values[~lowest(values, limit)] = np.inf
     return np.split(lowest(pool, count), ends)

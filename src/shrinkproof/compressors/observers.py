@@ -31,6 +31,9 @@ PERCENTILE: Final = 0.9999
 CUTS: Final = 128
 """``mse`` tries this many ends on each side of zero, evenly spaced."""
 
+EXACT: Final = 2**24
+"""Values counted at once: `torch.histc` counts in float32, which stops at this number."""
+
 MAGNITUDES: Final = 2048
 """Bins of the absolute values behind ``entropy``, as in TensorRT."""
 
@@ -83,8 +86,9 @@ class Histogram:
 
     def see(self, values: Tensor) -> None:
         """Take one batch into account."""
-        found = torch.histc(values.detach().float(), bins=BINS, min=self.low, max=self.high)
-        self.counts += found.cpu().double()
+        for part in values.detach().float().reshape(-1).split(EXACT):
+            found = torch.histc(part, bins=BINS, min=self.low, max=self.high)
+            self.counts += found.cpu().double()
 
     def percentiles(self, fraction: float) -> tuple[float, float]:
         """Return the values below which ``1 - fraction`` and ``fraction`` of all values lie.
@@ -200,7 +204,9 @@ def entropy_bins(counts_B: NDArray[np.float64], levels: int) -> int:
     For each number of bins kept, ``p`` is the histogram with all that lies beyond added to the
     last bin, and ``q`` the histogram without it, averaged over the nonempty bins of each of
     ``levels`` groups of bins; both sum to one, and the divergence is ``sum p log(p / q)``. The
-    first bin counts as much as the second: zeros of a rectifier are exact at any range.
+    first bin counts as much as the second: zeros of a rectifier are exact at any range. At most
+    half of the values may lie beyond: where none is near zero, ``p`` and ``q`` would be equal for
+    the first nonempty bin alone, which cuts off all others.
 
     Args:
         counts_B: of absolute values, from zero on.
@@ -222,7 +228,7 @@ def entropy_bins(counts_B: NDArray[np.float64], levels: int) -> int:
     p_log_p_C = _running(_x_log_x(counts_B))[kept_C - 1] + _x_log_x(last_C + beyond_C)
     p_log_q_C = (group_CL * np.log(mean_CL)).sum(axis=1) + beyond_C * np.log(mean_CL[:, -1])
     # Where the last bin is empty but takes what lies beyond, q is zero and p is not.
-    possible_C = ((last_C > 0) | (beyond_C <= 0)) & (inside_C > 0)
+    possible_C = ((last_C > 0) | (beyond_C <= 0)) & (inside_C > 0) & (beyond_C <= inside_C)
     divergence_C = (p_log_p_C - p_log_q_C) / total - np.log(total)
     divergence_C += np.log(np.where(inside_C > 0, inside_C, 1.0))
     divergence_C[~possible_C] = np.inf

@@ -6,9 +6,9 @@ flattening, rectifiers) pass its grid on. What leads to the network's output sta
 point.
 
 Where only some layers are quantized, these are the numbers that those layers read and write, and
-the numbers of an addition or a pooling that lies among them. From such an operation to the nearest
-other layer before it, a quantized layer reads or writes; and where its numbers go on to another
-layer, they go on to a quantized one, too.
+those of the additions and poolings among them. An operation is among them if no number reaches it
+from another layer unless a quantized one has written or reads that number on the way, and if its
+own numbers go on to a quantized layer wherever they go on to another.
 """
 
 from __future__ import annotations

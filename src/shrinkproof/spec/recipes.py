@@ -146,6 +146,8 @@ class RecipeCheck:
                 if self._check_use(path, recipe) and is_fillable:
                     self._check_members(path, name, recipe, owners)
                 continue
+            if recipe.settings:
+                self.problems.add((*path, "settings"), "must be left out without use")
             if not recipe.steps:
                 is_missing = self.problems.document.at((*path, "steps")) is MISSING
                 rule = "is required" if is_missing else "must have at least 1 entry, got []"

@@ -83,12 +83,14 @@ class Study:
         Args:
             out: the run directory; made where it is missing.
             engine: where the work happens; this process by default.
-            only: run only recipes whose label matches this pattern, with baselines and controls.
+            only: run only candidates whose label matches this pattern, with baselines and the
+                controls of what matches.
             retry: try earlier failures again.
             progress: who is told how far it is.
 
         Raises:
             StoreError: the run directory cannot be written; what is finished is kept.
+            UsageError: ``only`` matches nothing.
         """
         from shrinkproof.engines.inline import Inline
         from shrinkproof.environment import capture, environment_key
@@ -101,6 +103,7 @@ class Study:
         environment = capture()
         store = Store.create(Path(out))
         plan = make_plan(self.inputs, environment)
+        wanted = plan.only(only) if only else plan
         store.write_text(store.path / "study.yaml", self.inputs.text)
         store.write_json("inputs.json", self.inputs.as_json())
         store.write_environment(environment_key(environment), environment)
@@ -115,7 +118,6 @@ class Study:
         )
         store.write_plan(plan.candidates, plan.cells)
         forget_workplace()
-        wanted = plan.only(only) if only else plan
         Runner(
             self.inputs,
             wanted,
@@ -124,5 +126,6 @@ class Study:
             environment,
             progress or Silence(),
             retry,
+            frozenset([*(c.key for c in plan.candidates), *(c.key for c in plan.cells)]),
         ).run()
         return Results.load(store.path)

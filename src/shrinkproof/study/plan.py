@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.environment import environment_key
-from shrinkproof.errors import SpecError
+from shrinkproof.errors import SpecError, UsageError
 from shrinkproof.evaluators.latency import Latency
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.size import Size
@@ -48,9 +48,22 @@ class Plan:
     origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def only(self, pattern: str) -> Plan:
-        """Return the plan of the candidates whose label matches, with baselines and controls."""
-        kept = {
-            c.key for c in self.candidates if c.role != "recipe" or fnmatchcase(c.label, pattern)
+        """Return the plan of the candidates whose label matches, with baselines and their controls.
+
+        Raises:
+            UsageError: the pattern matches nothing.
+        """
+        chosen = [c for c in self.candidates if fnmatchcase(c.label, pattern)]
+        if not chosen:
+            labels = ", ".join(c.label for c in self.candidates)
+            raise UsageError(f"only: must match a candidate, got {pattern!r}; there are {labels}")
+        kept = {c.key for c in self.candidates if c.role == "baseline"}
+        kept |= {key for c in chosen for key in (c.key, c.control)}
+        scratch = [(c.model, c.repeat, _scratch_identities(c)) for c in chosen]
+        kept |= {
+            c.key
+            for c in self.candidates
+            if c.role == "control" and (c.model, c.repeat, c.steps) in scratch
         }
         return replace(
             self,
@@ -119,7 +132,7 @@ class _Planner:
                 name: {"source": s.source, "count": len(s), "fingerprint": self.prints[name]}
                 for name, s in self.data.sets.items()
             },
-            (*self.data.notes, *self._world_notes()),
+            (*self.data.notes, *self._world_notes(), *self._stopping_notes(candidates)),
             {m: self.inputs.contamination(m, self.data.sets) for m in self.spec.models},
             {split: self._origins(world) for split, world in self.worlds.items()},
         )
@@ -150,6 +163,13 @@ class _Planner:
         for note, names in told.items():
             yield f"{' and '.join(names)}: {note}"
 
+    def _stopping_notes(self, candidates: Sequence[Candidate]) -> Iterator[str]:
+        """Yield whose numbers on the split 'select' are optimistic."""
+        labels = [c.label for c in candidates if Needs.VALIDATION in _recipe(c).needs]
+        if labels:
+            shown = ", ".join(labels[:3]) + f" and {len(labels) - 3} more" * (len(labels) > 3)
+            yield f"select: its images decided when to stop training; optimistic for {shown}"
+
     def _origins(self, world: World) -> dict[str, str]:
         told = {str(condition): world.origin(condition) for condition in self.corrupted}
         return {condition: text for condition, text in told.items() if text}
@@ -159,6 +179,7 @@ class _Planner:
         yield baseline
         recipes = self.spec.candidate_recipes()
         controls: dict[tuple[str, int], Candidate] = {}
+        scratch: set[str] = set()
         for steps in recipes.values() if self.spec.controls != "none" else ():
             schedule = _schedule(steps)
             name = _control_name(schedule)
@@ -170,13 +191,18 @@ class _Planner:
         for name, steps in recipes.items():
             schedule = _schedule(steps)
             for repeat in range(_repeats(self.spec.repeats, steps)):
-                control = controls.get((_control_name(schedule), repeat), baseline)
+                of = _control_name(schedule)
+                control = controls.get((of, repeat)) or controls.get((of, 0), baseline)
                 yield self._candidate(model, identity, name, "recipe", steps, repeat, control.key)
             anew = _from_scratch(steps) if self.spec.controls == "all" else ()
             for repeat in range(_repeats(self.spec.repeats, anew) if anew else 0):
-                yield self._candidate(
+                control = self._candidate(
                     model, identity, f"control.scratch-{name}", "control", anew, repeat
                 )
+                # Recipes that prune and train alike share it, under the name of the first one.
+                if control.key not in scratch:
+                    scratch.add(control.key)
+                    yield control
 
     def _candidate(
         self,
@@ -269,8 +295,19 @@ def _from_scratch(steps: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*steps[: pruning[-1] + 1], COMPRESSORS.create("reinitialize"), *schedule)
 
 
+def _recipe(candidate: Candidate) -> Recipe:
+    """Return the recipe behind a candidate."""
+    return Recipe(tuple(COMPRESSORS.create(s["name"], s["fields"]) for s in candidate.steps))
+
+
+def _scratch_identities(candidate: Candidate) -> tuple[Json, ...] | None:
+    """Return the steps of the control that trains the pruned shape of a recipe from scratch."""
+    anew = _from_scratch(_recipe(candidate).steps) if candidate.role == "recipe" else ()
+    return tuple(identity_of(step) for step in anew) or None
+
+
 def _repeats(repeats: int, steps: tuple[Any, ...]) -> int:
-    """Only training differs between repeats; the other steps would repeat themselves exactly."""
+    """Return how often a recipe is made: more than once only where it trains."""
     return repeats if any(Needs.TRAINING in step.needs for step in steps) else 1
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.study.plan import MEASURED, splits_for
 from shrinkproof.study.work import check_fit, make_context
+from shrinkproof.training.settings import Training
 
 if TYPE_CHECKING:
     from shrinkproof.models.loaded import LoadedModel
@@ -71,6 +72,11 @@ def _try(
 
 
 def _short(step: Any) -> Any:
-    """Return a training step with a single epoch; other steps as they are."""
+    """Return a step that trains for a single epoch where it trains; other steps as they are."""
+    if isinstance(step, Training):
+        return dataclasses.replace(
+            step, epochs=1, schedule="constant", milestones=(), gamma=Training.gamma
+        )
     names = {field.name for field in dataclasses.fields(step)}
-    return dataclasses.replace(step, epochs=1) if "epochs" in names else step
+    inner = getattr(step, "finetune", None) if "finetune" in names else None
+    return step if inner is None else dataclasses.replace(step, finetune=_short(inner))

@@ -87,6 +87,7 @@ class Runner:
         environment: description of this machine.
         progress: who is told.
         retry: whether earlier failures are tried again.
+        known: keys of what the study wants besides; its failures are kept.
     """
 
     inputs: Inputs
@@ -96,6 +97,7 @@ class Runner:
     environment: Json
     progress: Progress = field(default_factory=Silence)
     retry: bool = True
+    known: frozenset[str] = frozenset()
     _weights: dict[str, NDArray[np.float32]] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -144,10 +146,12 @@ class Runner:
         self.progress.end(stage, time.perf_counter() - start)
 
     def _drop_stale_failures(self) -> None:
-        """Forget failures of work that the study does not want any more."""
+        """Forget failures of work that nobody wants any more, or that somebody has done since."""
         wanted = {c.key for c in self.plan.candidates} | {c.key for c in self.plan.cells}
+        done = self.store.finished()
         for key in self.store.failures():
-            if key not in wanted:
+            is_wanted = key in wanted or key in self.known
+            if not is_wanted or key in done or self.store.has_candidate(key):
                 self.store.forget_failure(key)
 
     def _prepare(self) -> None:
@@ -160,15 +164,18 @@ class Runner:
         for item, outcome in self._staged(
             "prepare", prepare, items, lambda item: item.candidate.label, detail=self._training
         ):
-            if isinstance(outcome, Failure):
-                self.store.write_failure(item.candidate.key, outcome, label=item.candidate.label)
-                self.progress.warn(f"{item.candidate.label}: {outcome.message}")
+            key, label = item.candidate.key, item.candidate.label
+            # Another process may have prepared it, and taken the common scratch folder away.
+            if isinstance(outcome, Failure) and not self.store.has_candidate(key):
+                self.store.forget_progress(key)
+                self.store.write_failure(key, outcome, label=label)
+                self.progress.warn(f"{label}: {outcome.message}")
             else:
-                self.store.forget_failure(item.candidate.key)
+                self.store.forget_failure(key)
 
     def _training(self) -> str:
         """Return how far the candidates are that are trained now."""
-        return "; ".join(self.store.in_progress())
+        return "; ".join(self.store.in_progress(self.candidates))
 
     def _missing(self) -> list[Cell]:
         """Return the cells that must be measured, after recomputing those that need no model."""

@@ -34,6 +34,11 @@ class ImageFeed:
         """Number of images."""
         return len(self.images)
 
+    @property
+    def fingerprint(self) -> str:
+        """Identity of what the batches hold: the images, their labels, the preprocessing."""
+        return f"{self.images.fingerprint} {self.preprocess}"
+
     def batches(
         self,
         size: int,

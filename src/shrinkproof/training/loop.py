@@ -135,8 +135,7 @@ class _Run:
                 "settings": fields_of(self.settings),
                 "identity": identity,
                 "task": context.task.name,
-                "images": self.feed.count,
-                "validation": None if validation is None else validation.count,
+                "images": [_identity(f) for f in (self.feed, validation, context.calibration)],
                 "stream": int(context.draw_training("checkpoint").integers(2**63)),
             }
             teacher = context.teacher if self.settings.distill is not None else None
@@ -218,7 +217,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         half = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            outputs = self.model(inputs)
+            outputs = self.forward(inputs)
             loss = batch_loss(self.settings, self.context, inputs, outputs, target)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -240,12 +239,31 @@ class _Run:
         if self.each_step is not None:
             self.each_step(self.step, self.steps)
 
+    def forward(self, inputs: Tensor) -> Any:
+        """Return the outputs of a batch."""
+        try:
+            return self.model(inputs)
+        except ValueError as error:
+            if len(inputs) > 1:
+                raise
+            raise CompressionError(
+                "training: each step must have at least 2 images, because batch normalization has "
+                f"no variance for one, got 1 ({error}); raise batch, or add images"
+            ) from error
+
     def keep_best(self) -> None:
         """Go back to the weights of the best epoch, and mark it."""
         if self.best is None:
             return
         self.model.load_state_dict(self.best.state)
         self.history[self.best.epoch - 1]["kept"] = True
+
+
+def _identity(feed: Feed | None) -> Json | None:
+    """Return what tells images from others; a feed without a fingerprint only has its number."""
+    if feed is None:
+        return None
+    return {"count": feed.count, "fingerprint": getattr(feed, "fingerprint", None)}
 
 
 def _optimizer(model: nn.Module, settings: Training) -> torch.optim.Optimizer:

@@ -49,7 +49,7 @@ class Training:
         epochs: most passes over the training images, >= 1.
         learning_rate: peak step size, > 0.
         optimizer: ``sgd`` or ``adam`` (with decoupled weight decay).
-        momentum: of ``sgd``, 0 to 1.
+        momentum: of ``sgd``, 0 to 1; left out with ``adam``.
         weight_decay: >= 0; spares biases, batch normalization and shared values.
         schedule: ``constant``, ``cosine``, ``onecycle`` (linear warm-up, then cosine) or ``step``.
         milestones: after how many epochs the schedule ``step`` lowers the rate, rising.
@@ -95,6 +95,11 @@ class Training:
             raise ValueError(
                 f"gamma must be left out with the schedule {self.schedule!r}, got {self.gamma:g}; "
                 "it belongs to 'step'"
+            )
+        if self.optimizer != "sgd" and self.momentum != 0.9:
+            raise ValueError(
+                f"momentum must be left out with the optimizer {self.optimizer!r}, got "
+                f"{self.momentum:g}; it belongs to 'sgd'"
             )
         rising = all(a < b for a, b in pairwise((*self.milestones, self.epochs)))
         if not rising:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from shrinkproof.compressors.channels.selection import CellKey
-from shrinkproof.compressors.constraint import effective_parameters, weight_of
-from shrinkproof.compressors.coupling import Coupling
+from shrinkproof.compressors.constraint import effective_parameters
+from shrinkproof.compressors.coupling import Coupling, LayerUse
 from shrinkproof.records import Change, Json
 from shrinkproof.registry import fields_of
 
@@ -54,36 +56,47 @@ class Size:
     Attributes:
         widths: weighted layer -> output and input channels.
         macs: weighted layer -> multiply-accumulates of one image.
+        other_macs: those of other products, such as the attention of a transformer.
         params: number of parameters.
     """
 
     widths: dict[str, tuple[int, int]]
     macs: dict[str, int]
+    other_macs: int
     params: int
 
     @classmethod
     def of(cls, model: nn.Module, coupling: Coupling) -> Size:
         """Return the size; where layers run, and how often, is known from a coupling."""
-        layers = {name: model.get_submodule(name) for name in coupling.layers}
+        uses = coupling.layers
+        places = {name: use.weight.rpartition(".") for name, use in uses.items()}
+        owners = {name: model.get_submodule(path) for name, (path, _, _) in places.items()}
+        shapes = {name: getattr(owners[name], last).shape for name, (_, _, last) in places.items()}
         return cls(
-            widths={name: _widths(layer) for name, layer in layers.items()},
-            macs={
-                name: coupling.layers[name].positions * weight_of(layer).numel()
-                for name, layer in layers.items()
-            },
+            widths={n: _widths(owners[n], use, shapes[n]) for n, use in uses.items()},
+            macs={n: use.positions * shapes[n].numel() for n, use in uses.items()},
+            other_macs=coupling.other_macs,
             params=sum(p.numel() for p in effective_parameters(model)),
         )
 
     @property
     def total_macs(self) -> int:
-        """Multiply-accumulates of one image in all weighted layers."""
-        return sum(self.macs.values())
+        """Multiply-accumulates of one image."""
+        return sum(self.macs.values()) + self.other_macs
 
 
-def _widths(layer: Any) -> tuple[int, int]:
-    if isinstance(layer, nn.Linear):
-        return layer.out_features, layer.in_features
-    return int(layer.out_channels), int(layer.in_channels)
+def _widths(owner: Any, use: LayerUse, shape: Sequence[int]) -> tuple[int, int]:
+    if isinstance(owner, nn.Linear):
+        return owner.out_features, owner.in_features
+    if isinstance(owner, _ConvNd):
+        return owner.out_channels, owner.in_channels
+    # A parameter in Python code, which cannot lose groups.
+    is_tiled, into = use.out_axis.dim == 1, use.in_axis or use.out_axis
+    groups = use.groups if use.in_axis else 1
+    return (
+        shape[use.out_axis.dim] * (groups if is_tiled else 1),
+        shape[into.dim] * (1 if is_tiled else groups),
+    )
 
 
 def change_of(step: ChannelPruning, ledger: Ledger, start: Size, end: Size, count: int) -> Change:

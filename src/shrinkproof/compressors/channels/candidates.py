@@ -37,7 +37,7 @@ class Producers:
     @classmethod
     def of(cls, coupling: Coupling) -> Producers:
         """Return the producers of a coupled model."""
-        outputs = {name: coupling.axes[use.out_axis] for name, use in coupling.layers.items()}
+        outputs = {name: coupling.outputs(name) for name in coupling.layers}
         depthwise = {name for name, use in coupling.layers.items() if use.depthwise}
         return cls(
             coupling=coupling,
@@ -151,6 +151,8 @@ def cells(
 ) -> tuple[Cell, ...]:
     """Return the cells of the channels that may go, in the order of the network.
 
+    A cell whose channels all went in earlier iterations stays as one without channels to give.
+
     Args:
         found: what may go; classes without a score (NaN) stay.
         scores: class -> score, (classes,).
@@ -181,14 +183,14 @@ def cells(
     for key, every in made.items():
         classes = np.array(every, dtype=np.int64)
         free = classes[open_[classes]]
-        if not free.size:
+        if not free.size and key not in before:
             continue
         order = np.argsort(scores[free], kind="stable")
         width, could = before.get(key, (classes.size, free.size))
         found_cells.append(
             Cell(
                 key=key,
-                group=group_of[int(free[0])],
+                group=group_of[int(classes[0])],
                 classes=free[order],
                 scores=scores[free[order]],
                 width=classes.size,

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from shrinkproof.compressors.coupling.state import tensors_in
 from shrinkproof.errors import CompressionError
 
 TOLERANCE: Final = 1e-4
@@ -31,7 +33,8 @@ class Run:
 
     Attributes:
         outputs: all tensors that the model returned, in order.
-        calls: name and output of each weighted layer, in the order of the calls.
+        calls: name and output of each convolution and fully connected layer, channels on axis 1,
+            in the order of the calls.
         certain: calls before the first operation whose result depends on the data; all of them
             where there is none.
         is_certain: whether there was none, so that outputs can be compared, too.
@@ -83,7 +86,8 @@ def run(model: nn.Module, layers: Mapping[str, Any], inputs: Tensor) -> Run:
     try:
         with torch.no_grad(), _recording(model, layers, found, inside), _Watch(found):
             result = model(inputs)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+    # Foreign code fails in any way; the place is what the reader needs.
+    except Exception as error:
         lines = str(error).strip().splitlines()
         raise CompressionError(
             f"prune.channels: the network must run without the removed channels, got "
@@ -93,7 +97,7 @@ def run(model: nn.Module, layers: Mapping[str, Any], inputs: Tensor) -> Run:
         ) from error
     if found.is_certain:
         found.certain = len(found.calls)
-    found.outputs = list(_tensors(result))
+    found.outputs = list(tensors_in(result))
     return found
 
 
@@ -110,9 +114,9 @@ def _recording(
     def leave(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG001
             inside.pop()
-            if name in layers:
+            if name in layers and isinstance(module, (_ConvNd, nn.Linear)):
                 # Cloned, because an activation behind it may work in place.
-                into.calls.append((name, output.detach().clone()))
+                into.calls.append((name, _channels_second(module, output.detach().clone())))
 
         return hook
 
@@ -127,15 +131,10 @@ def _recording(
             handle.remove()
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for key in value:
-            yield from _tensors(value[key])
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _tensors(part)
+def _channels_second(layer: nn.Module, output: Tensor) -> Tensor:
+    """Return the output of a layer with its channels on axis 1, wherever the layer has them."""
+    last = -1 - len(layer.kernel_size) if isinstance(layer, _ConvNd) else -1
+    return output.movedim(last, 1)
 
 
 def difference(silenced: Run, cut: Run, kept: Mapping[str, NDArray[np.int64]]) -> float:
@@ -158,9 +157,8 @@ def difference(silenced: Run, cut: Run, kept: Mapping[str, NDArray[np.int64]]) -
     for (name, before), (_, after) in zip(
         silenced.calls[: silenced.certain], cut.calls, strict=False
     ):
-        axis = 1 if before.ndim > 2 else before.ndim - 1
         index = torch.from_numpy(kept[name]).to(before.device)
-        found = _distance(before.index_select(axis, index), after)
+        found = _distance(before.index_select(1, index), after)
         if not found <= TOLERANCE:
             raise CompressionError(
                 f"{_RULE}, got a difference of {found:.3g} of the largest value from layer "

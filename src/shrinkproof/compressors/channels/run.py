@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from shrinkproof.compressors.channels import check
 from shrinkproof.compressors.channels.account import Ledger, Size, change_of
@@ -22,7 +23,12 @@ from shrinkproof.compressors.channels.candidates import (
     cells,
 )
 from shrinkproof.compressors.channels.search import Goal, search_counted, search_measured
-from shrinkproof.compressors.channels.selection import CellKey, Family, channel_scores
+from shrinkproof.compressors.channels.selection import (
+    CellKey,
+    Family,
+    channel_scores,
+    relative,
+)
 from shrinkproof.compressors.constraint import (
     Codebook,
     Mask,
@@ -89,6 +95,8 @@ class Pruner:
         """Refuse selected layers whose weights are clustered or quantized."""
         step = self.step
         for name in matching(self.coupling.layers, step.include, step.exclude, step=STEP):
+            if not self._is_module(name):
+                continue
             for constraint in constraints_of(self.model.get_submodule(name)):
                 if not isinstance(constraint, Mask):
                     earlier = "cluster" if isinstance(constraint, Codebook) else "quantization"
@@ -107,7 +115,6 @@ class Pruner:
             found.producers.axes,
             scores,
             self.coupling.classes,
-            comparable=step.criterion.comparable,
         )
         if not number:
             self._tell_untouched(found, classes)
@@ -118,6 +125,7 @@ class Pruner:
             floor=step.floor,
             before=self.ledger.before,
         )
+        self._check_cells(key for key in self.ledger.before if key not in {c.key for c in made})
         if not made:
             raise CompressionError(
                 f"{STEP}: criterion {step.criterion.name!r} must be defined for some of the "
@@ -125,14 +133,29 @@ class Pruner:
             )
         return Family(cells=made, scope=step.scope, classes=self.coupling.classes)
 
+    def _check_cells(self, lost: Iterable[CellKey]) -> None:
+        """Refuse to go on where channels that could go are tied in another way than before."""
+        names = ", ".join(dict.fromkeys(name for layers, _ in lost for name in layers))
+        if names:
+            raise CompressionError(
+                f"{STEP}: the same channels must be tied after each iteration, got others for "
+                f"{names}: a layer with groups has become a depthwise one. Raise `floor`, or take "
+                "one iteration"
+            )
+
     def _tell_untouched(self, found: Candidates, scores: NDArray[np.float64]) -> None:
         untouched = self.ledger.untouched
         untouched.update(found.untouched)
         unseen = "does not run in evaluation mode, so what it reads is not known"
         untouched.update(dict.fromkeys(self.coupling.unused, unseen))
+        untouched.update(self.coupling.fixed)
         for layer in found.layers:
             if np.isnan(scores[found.producers.axes[layer]]).all():
-                untouched[layer] = f"criterion {self.step.criterion.name!r} is not defined for it"
+                untouched[layer] = (
+                    f"criterion {self.step.criterion.name!r} is not defined for it"
+                    if self._is_module(layer)
+                    else "its weight is not that of a convolution or fully connected layer"
+                )
 
     def _scores(self, found: Candidates, number: int) -> Scores:
         """Return layer -> checked scores; computed once where that is asked for."""
@@ -151,17 +174,27 @@ class Pruner:
             scratch=None,
             note=note,
         )
-        given = criterion.scores(self.model, found.layers, context)
-        self.ledger.scores = {
+        layers = tuple(layer for layer in found.layers if self._is_module(layer))
+        given = criterion.scores(self.model, layers, context) if layers else {}
+        scores = {
             layer: _checked(given[layer], self._width(layer), criterion.name, layer)
-            for layer in found.layers
+            for layer in layers
             if layer in given
         }
-        return self.ledger.scores
+        if not criterion.comparable:
+            scores = {layer: relative(values) for layer, values in scores.items()}
+        self.ledger.scores = scores
+        return scores
+
+    def _is_module(self, layer: str) -> bool:
+        """Return whether a weight belongs to a module that criteria know, not to Python code."""
+        owner, _, name = self.coupling.layers[layer].weight.rpartition(".")
+        module = self.model.get_submodule(owner)
+        return name == "weight" and isinstance(module, (_ConvNd, nn.Linear))
 
     def _width(self, layer: str) -> int:
         """Return how many output channels a layer has now."""
-        return int(self.coupling.axes[self.coupling.layers[layer].out_axis].size)
+        return int(self.coupling.outputs(layer).size)
 
     def _plans(self, family: Family) -> list[Plan]:
         """Return what each iteration removes.
@@ -261,10 +294,7 @@ class Pruner:
         if not removed.any():
             return
         coupling, ledger = self.coupling, self.ledger
-        kept = {
-            name: np.flatnonzero(~removed[coupling.axes[use.out_axis]])
-            for name, use in coupling.layers.items()
-        }
+        kept = {n: np.flatnonzero(~removed[coupling.outputs(n)]) for n in coupling.layers}
         silenced = copy.deepcopy(self.model)
         ledger.cuts.append(cut(self.model, coupling, removed))
         silence(silenced, coupling, removed)

@@ -153,38 +153,35 @@ class Family:
         return removed
 
 
+def relative(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scores of a layer divided by their mean; zeros where all are zero."""
+    mean = float(scores.mean())
+    return scores / mean if mean > 0 else scores
+
+
 def channel_scores(
     layers: Sequence[str],
     axes: Mapping[str, NDArray[np.int64]],
     scores: Mapping[str, NDArray[np.float64]],
     classes: int,
-    *,
-    comparable: bool,
 ) -> NDArray[np.float64]:
     """Return one score for each class of coupled channels, (classes,); NaN where there is none.
 
-    It is the mean over the layers that produce the channel, of scores that were divided by the
-    mean of their layer unless they are comparable. A layer whose scores are all zero counts with
-    zeros.
+    It is the mean over the layers that produce the channel.
 
     Args:
         layers: which layers count.
         axes: layer -> class of each of its output channels.
         scores: layer -> score of each of its output channels; layers may be missing.
         classes: number of classes.
-        comparable: whether scores of different layers are on one scale.
     """
     total = np.zeros(classes)
     counted = np.zeros(classes)
     for layer in layers:
         if layer not in scores:
             continue
-        values = scores[layer].astype(np.float64)
-        mean = float(values.mean())
-        if not comparable and mean > 0:
-            values = values / mean
         channels = np.bincount(axes[layer], minlength=classes)
-        sums = np.bincount(axes[layer], weights=values, minlength=classes)
+        sums = np.bincount(axes[layer], weights=scores[layer], minlength=classes)
         own = channels > 0
         total[own] += sums[own] / channels[own]
         counted[own] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import NamedTuple
@@ -47,6 +47,8 @@ class LayerUse:
         groups: number of groups before any removal.
         positions: positions per image at which the kernel is applied, summed over all calls.
         depthwise: every input channel has its own output channels.
+        repeats: consecutive output channels of each position on the output axis; more than one
+            only where a depthwise convolution is transposed.
     """
 
     weight: str
@@ -56,6 +58,7 @@ class LayerUse:
     groups: int
     positions: int
     depthwise: bool
+    repeats: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,9 @@ class Coupling:
         shapes: name -> shape of every parameter, whether it has an axis here or not.
         pads: calls that pad channels with zeros.
         unused: weighted layers that do not run in evaluation mode; they stay as they are.
+        fixed: layer whose weight other operations read -> why it keeps its channels.
+        other_macs: multiply-accumulates for one image outside the weighted layers: products of
+            activations, and weights that are computed. No removal changes them.
     """
 
     axes: dict[Axis, NDArray[np.int64]]
@@ -114,6 +120,15 @@ class Coupling:
     shapes: dict[str, tuple[int, ...]]
     pads: tuple[PadSite, ...] = ()
     unused: tuple[str, ...] = ()
+    fixed: dict[str, str] = field(default_factory=dict)
+    other_macs: int = 0
+
+    def outputs(self, layer: str) -> NDArray[np.int64]:
+        """Return the class of each output channel of a layer."""
+        use = self.layers[layer]
+        classes = np.repeat(self.axes[use.out_axis], use.repeats)
+        # Transposed convolutions hold the output channels of one group only.
+        return np.tile(classes, use.groups) if use.out_axis.dim == 1 else classes
 
     def groups(self) -> list[Group]:
         """Return the classes that layers produce, as the groups that share producers.
@@ -156,12 +171,12 @@ class Coupling:
         return tuple(axis for axis, n in self.kept(removed).items() if not n)
 
     def macs(self, removed: NDArray[np.bool_] | None = None) -> int:
-        """Return the multiply-accumulates of all weighted layers for one image."""
+        """Return the multiply-accumulates for one image."""
         if not self.layers:
-            return 0
+            return self.other_macs
         factors, first, second = self._macs_terms
         counts = self._counts(removed)
-        return int((factors * counts[first] * counts[second]).sum())
+        return self.other_macs + int((factors * counts[first] * counts[second]).sum())
 
     def parameters(self, removed: NDArray[np.bool_] | None = None) -> int:
         """Return the number of parameters of the whole network."""

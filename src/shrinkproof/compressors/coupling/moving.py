@@ -210,7 +210,7 @@ def joined(state: State, call: Call) -> None:
     if any(s is not None for s in shadows):
         dim = call.arg(1, "dim", 0)
         known = [s or free(t.shape) for s, t in zip(shadows, tensors, strict=True)]
-        state.give(call.out, concatenated(known, dim))
+        _join(state, call, known, dim)
 
 
 def stacked(state: State, call: Call) -> None:
@@ -223,4 +223,23 @@ def stacked(state: State, call: Call) -> None:
             shadow = shadow or free(tensor.shape)
             shape = (*tensor.shape[:dim], 1, *tensor.shape[dim:])
             known.append(Shadow(shape, np.expand_dims(shadow.labels, dim)))
-        state.give(call.out, concatenated(known, dim))
+        _join(state, call, known, dim)
+
+
+def _join(state: State, call: Call, parts: Sequence[Shadow], dim: int) -> None:
+    """Give the shadow of joined parts; channels along another axis have to go from all parts."""
+    dim %= call.out.ndim
+    across = [p for p in parts if any(n > 1 for d, n in enumerate(p.labels.shape) if d != dim)]
+    if not across:
+        state.give(call.out, concatenated(parts, dim))
+        return
+    if any(part.varies(dim) for part in parts):
+        for part in parts:
+            state.atoms.lock(part.labels, f"{state.where(call)} joins channels of different axes")
+        state.give(call.out, concatenated(parts, dim))
+        return
+    first = across[0].labels
+    for part in parts:
+        reason = f"{state.where(call)} joins it with a tensor without removable channels"
+        state.atoms.tie(first, part.labels, reason)
+    state.give(call.out, Shadow(tuple(call.out.shape), first))

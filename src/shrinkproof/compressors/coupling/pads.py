@@ -64,7 +64,9 @@ def _why_fixed(state: State, call: Call, site: PadCall) -> str:
             "move that call into a module of its own"
         )
     try:
-        find(_graph_of(module), site.pair, site.ordinal, (site.before.size, site.after.size))
+        graph = _graph_of(module)
+        find(graph, site.pair, site.ordinal, (site.before.size, site.after.size))
+        _check_training(module, graph)
     except ModelError as error:
         return f"{where} adds channels in code that cannot be edited ({error})"
     return ""
@@ -74,10 +76,11 @@ def _site(state: State, pair: int, ordinal: int, before: int, after: int) -> Pad
     """Return the call's record; a module that runs several times has one."""
     name = state.frame.name
     site = state.pads.get((name, pair, ordinal))
-    if site is None:
+    if site is None or (site.before.size, site.after.size) != (before, after):
         fresh = state.atoms.fresh
         site = PadCall(name, pair, ordinal, fresh(before), fresh(after))
-        state.pads[name, pair, ordinal] = site
+        # Numbers that change from call to call are not constant; all their calls are fixed.
+        state.pads.setdefault((name, pair, ordinal), site)
     return site
 
 
@@ -142,6 +145,23 @@ def _graph_of(module: nn.Module) -> fx.Graph:
         raise ModelError(f"{type(module).__name__} cannot be traced: {text}") from error
 
 
+def _check_training(module: nn.Module, graph: fx.Graph) -> None:
+    """Refuse code that the graph repeats in one mode only, such as a dropout function.
+
+    Raises:
+        ModelError: in training the module computes something else.
+    """
+    if isinstance(module, fx.GraphModule):
+        return
+    module.training = not module.training
+    try:
+        other = _graph_of(module)
+    finally:
+        module.training = not module.training
+    if str(other) != str(graph):
+        raise ModelError(f"{type(module).__name__} computes something else in training")
+
+
 def find(graph: fx.Graph, pair: int, ordinal: int, amounts: tuple[int, int]) -> fx.Node:
     """Return the node of a call that pads channels.
 
@@ -199,7 +219,8 @@ def _located(model: nn.Module, edit: Edit) -> tuple[nn.Module, fx.Graph, fx.Node
 def apply(model: nn.Module, edit: Edit) -> None:
     """Change how many zero channels one call adds, in place.
 
-    The module that makes the call becomes a graph module if it is none.
+    The module that makes the call stays the same object with all that it holds. Its class becomes
+    a subclass whose forward is the edited code, unless it is a graph module.
 
     Raises:
         ModelError: there is no such module, or no such call in it.
@@ -214,9 +235,6 @@ def apply(model: nn.Module, edit: Edit) -> None:
     if isinstance(module, fx.GraphModule):
         module.recompile()
         return
-    replacement = fx.GraphModule(module, graph)
-    replacement.training = module.training
-    for parent in list(model.modules()):
-        for key, child in parent._modules.items():
-            if child is module:
-                parent._modules[key] = replacement
+    kind = type(module)
+    forward = type(fx.GraphModule(module, graph)).forward
+    module.__class__ = type(kind.__name__, (kind,), {"forward": forward})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -98,6 +98,8 @@ class State:
         self.model = model
         self.layers: dict[str, LayerUse] = {}
         self.pads: dict[tuple[str, int, int], PadCall] = {}
+        self.other_macs = 0
+        self.is_counted = False
         self._owned = {id(owned.tensor): owned for owned in _tensors(model)}
         self._shadows: Any = WeakTensorKeyDictionary()
         self._views: Any = WeakTensorKeyDictionary()
@@ -189,10 +191,12 @@ class State:
             self.atoms.lock(self.atoms.axis(name, dim, weight.shape[dim]), reason)
 
     def use_layer(self, use: LayerUse, layer: str) -> None:
-        """Count one call of a weighted layer."""
+        """Count one call of a weighted layer; its first call says which axis is the output."""
+        self.is_counted = True
         known = self.layers.get(layer)
-        positions = use.positions + (known.positions if known else 0)
-        self.layers[layer] = replace(use, positions=positions)
+        self.layers[layer] = (
+            replace(known, positions=known.positions + use.positions) if known else use
+        )
 
     @contextmanager
     def following_modules(self) -> Iterator[None]:
@@ -236,6 +240,9 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
     elif isinstance(values, (list, tuple, set)):
         for value in values:
             yield from tensors_in(value)
+    elif is_dataclass(values) and not isinstance(values, type):
+        for part in fields(values):
+            yield from tensors_in(getattr(values, part.name))
     elif hasattr(values, "__dict__") and not isinstance(values, (type, nn.Module)):
         yield from tensors_in(vars(values))
 

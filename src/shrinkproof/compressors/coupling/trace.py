@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from shrinkproof.compressors.constraint import bake
-from shrinkproof.compressors.coupling.coupled import Coupling, PadSite
+from shrinkproof.compressors.coupling.coupled import Axis, Coupling, PadSite
 from shrinkproof.compressors.coupling.mixing import pointwise
 from shrinkproof.compressors.coupling.moving import (
     along_dim,
@@ -134,7 +135,12 @@ class _Observer(TorchDispatchMode):
         """Run one operation, then move labels from its inputs to its outputs."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+        self.state.is_counted = False
         self._follow(func, Call(func._schema.name, args, kwargs, out))
+        count = None if self.state.is_counted else flop_registry.get(func.overloadpacket)
+        if count is not None:
+            # A multiplication and an addition count for two operations there.
+            self.state.other_macs += int(count(*args, **kwargs, out_val=out)) // 2
         return out
 
     def _follow(self, func: Any, call: Call) -> None:
@@ -237,6 +243,14 @@ def _coupling(state: State) -> Coupling:
         for name, module in state.model.named_modules()
         if isinstance(module, (_ConvNd, nn.Linear))
     }
+    fixed: dict[str, str] = {}
+    for name in weights.keys() - state.layers.keys():
+        layer: Any = state.model.get_submodule(name)
+        owned = state.owned(layer.weight)
+        if owned is None:
+            fixed[name] = "its weight is computed from other tensors"
+        elif owned.name == weights[name] and owned.name in seen:
+            fixed[name] = locked[int(axes[Axis(owned.name, 0)][0])]
     return Coupling(
         axes=axes,
         classes=count,
@@ -245,4 +259,6 @@ def _coupling(state: State) -> Coupling:
         shapes=shapes,
         pads=pads,
         unused=tuple(n for n, weight in weights.items() if weight in shapes and weight not in seen),
+        fixed=dict(sorted(fixed.items())),
+        other_macs=state.other_macs,
     )

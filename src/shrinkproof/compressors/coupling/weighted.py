@@ -49,6 +49,7 @@ class _Weight:
             groups=groups,
             positions=positions,
             depthwise=depthwise,
+            repeats=shape[1] if depthwise else 1,
         )
         self.state.use_layer(use, self.view.owned.layer)
 

@@ -75,6 +75,8 @@ class HRank:
         self, model: nn.Module, layers: Sequence[str], context: Context
     ) -> Mapping[str, Tensor]:
         """Return the average ranks from one pass over the images, ties broken by the L1 norm."""
+        from torch.nn.modules.conv import _ConvNd
+
         from shrinkproof.compressors.criteria.following import follow, read_maps
         from shrinkproof.compressors.criteria.rank import rank_threads
 
@@ -82,7 +84,12 @@ class HRank:
             context, images=self.images, batch=self.batch, criterion=self.name
         )
         trail = follow(model, layers, context.example.to(context.device))
-        chains = {layer: chains for layer in layers if (chains := trail.chains(layer))}
+        # A linear layer over an image has four axes, too, but its channels are on the last one.
+        chains = {
+            layer: chains
+            for layer in layers
+            if isinstance(model.get_submodule(layer), _ConvNd) and (chains := trail.chains(layer))
+        }
         used = 0
         with rank_threads() as ranks:
             totals = _Totals(ranks, is_fast=self.mode == "fast")
