@@ -143,3 +143,13 @@ def test_detectors_lose_channels_of_backbone_and_heads(torchvision, name, side):
     assert change.achieved["params_ratio"] < 0.5
     assert any(layer.startswith("backbone") for layer in change.layers)
     assert any(layer.startswith("head") for layer in change.layers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "side"), [("convnext_tiny", 64), ("vit_b_16", 224)])
+def test_hidden_units_of_networks_with_channels_on_the_last_axis(torchvision, name, side):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torchvision.models.get_model(name, weights=None).eval()
+    change = check(model, side)
+    assert change.achieved["ratio"] == pytest.approx(0.5, abs=0.001)

@@ -286,7 +286,7 @@ def quantize_weights(graph: fx.GraphModule, layers: list[str], *, bits: int, ste
         if not bool(weight.isfinite().all()):
             raise CompressionError(
                 f"{step}: weight of {name!r} must be finite, got NaN or infinity; the model is "
-                " broken before this step"
+                "broken before this step"
             )
         scale = weight_scale(weight, bits=bits, per_tensor=name in per_tensor)
         # Layers that share a weight share its grid: the weight is stored once.
