@@ -50,7 +50,7 @@ conditions:
   contrast: [3]
 measure:
   intervals: {replicates: 200}
-  cost: {latency: {repeats: 20, warmup: 1}}
+  cost: {latency: {repeats: 20, warmup: 1, processes: 1}}
 select:
   minimize: [robustness.mean_error, cost.bytes_zip]
 """

@@ -12,7 +12,7 @@ from shrinkproof.study import Study
 
 from ..study_builder import STUDY, write_study
 
-TIMED = "cost: {latency: {repeats: 20, warmup: 1}}"
+TIMED = "cost: {latency: {repeats: 20, warmup: 1, processes: 1}}"
 BOTH = (
     "cost: {latency: {repeats: 20, warmup: 1, processes: 1, batch: [1, 4], "
     "runtimes: [onnxruntime, pytorch]}}"

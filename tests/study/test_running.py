@@ -112,6 +112,7 @@ def test_a_deleted_candidate_is_made_again_and_equal(run_copy: Path, finished_ru
     assert comparable(run_copy) == comparable(finished_run)
 
 
+@pytest.mark.slow
 def test_processes_and_inline_give_equal_records(finished_run: Path, tmp_path: Path) -> None:
     study_of(finished_run).run(tmp_path / "run", engine=Processes(workers=2))
     assert comparable(tmp_path / "run") == comparable(finished_run)

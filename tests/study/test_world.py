@@ -135,6 +135,7 @@ def test_settings_that_do_not_fit(tmp_path: Path, data: str, message: str) -> No
         Inputs.load(file).check_present()
 
 
+@pytest.mark.slow
 def test_all_corruptions_agree_between_one_process_and_two(tmp_path: Path) -> None:
     text = small("all: {use: all-corruptions, severities: [5]}")
     one = run(tmp_path / "a", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import groupby
 from typing import Any, Final, Literal
 
 from shrinkproof.compressors import COMPRESSORS
@@ -313,5 +314,6 @@ def _repeats(repeats: int, steps: tuple[Any, ...]) -> int:
 
 def _control_name(schedule: tuple[Any, ...]) -> str:
     identities = Recipe(schedule).schedule()
-    words = "+".join(identity["name"] for identity in identities)
+    runs = [(name, len(list(run))) for name, run in groupby(i["name"] for i in identities)]
+    words = "+".join(name if count == 1 else f"{count}x{name}" for name, count in runs)
     return f"control.{words}-{key_of('schedule', identities)[:4]}"

@@ -8,6 +8,7 @@ inertia the number of singular values above a threshold t is the number of posit
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,9 @@ _BAND: Final = ((0.75, -2.0), (1.25, 4.0))
 _SMALLEST: Final = 4
 # Squares and their sums of squares stay far from the ends of float64.
 _RANGE: Final = (1e-30, 1e30)
+
+# Up to so many rows counting pivots is faster than counting eigenvalues.
+_PIVOTED: Final = 16
 
 Count = Callable[[Tensor], Tensor]
 
@@ -121,9 +125,10 @@ def exact_ranks(matrices_MHW: Tensor) -> Tensor:
 def fast_ranks(matrices_MHW: Tensor) -> Tensor:
     """Return about the rank of each matrix, (M,) int64.
 
-    The largest singular value in the threshold is replaced by an upper bound, the fourth root of
-    the sum of the fourth powers of all singular values, which is at most ``K ** (1 / 4)`` times
-    as large; and what rounding in float32 would do to values near the threshold is ignored.
+    Up to 16 rows, pivots of a factorization with exchanged rows (LU) are counted instead of
+    singular values; above, eigenvalues as in `exact_ranks`, once. The largest singular value in the
+    threshold is replaced by an upper bound, the Frobenius norm or the fourth root of the sum of
+    all fourth powers. A pivot is no singular value, so matrices near the threshold may be off.
 
     Args:
         matrices_MHW: (M, H, W) float32 on the CPU, finite.
@@ -131,8 +136,33 @@ def fast_ranks(matrices_MHW: Tensor) -> Tensor:
     if min(matrices_MHW.shape[1:]) <= 1:
         return matrices_MHW.flatten(1).any(1).long()
     limit = EPSILON * max(matrices_MHW.shape[1:])
+    if min(matrices_MHW.shape[1:]) <= _PIVOTED:
+        return _pivots(matrices_MHW, limit)
     gram_MKK = _gram(matrices_MHW)
     return _above(gram_MKK, limit**2 * gram_MKK.flatten(1).norm(dim=1))
+
+
+def _pivots(matrices_MHW: Tensor, limit: float) -> Tensor:
+    """Return the number of pivots above a part of the Frobenius norm, (M,) int64.
+
+    Columns are mixed by a fixed rotation first: rows are exchanged while factoring, but columns
+    are not, and a column of zeros would hide what lies behind it.
+    """
+    wide = _wide(matrices_MHW)
+    mixed = (wide.reshape(-1, wide.shape[2]) @ _rotation(wide.shape[2])).view(wide.shape)
+    factors, _, _ = torch.linalg.lu_factor_ex(mixed)
+    pivots_MK = factors.diagonal(dim1=1, dim2=2).abs()
+    count: Tensor = (pivots_MK > limit * wide.flatten(1).norm(dim=1)[:, None]).sum(1)
+    return count
+
+
+@functools.lru_cache
+def _rotation(size: int) -> Tensor:
+    """Return a fixed random orthogonal matrix, (size, size) float64."""
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    rotation: Tensor = torch.linalg.qr(normal)[0]
+    return rotation
 
 
 def _regular(matrices_MHW: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -159,10 +189,14 @@ def _regular(matrices_MHW: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor
 
 def _gram(matrices_MHW: Tensor) -> Tensor:
     """Return ``A A^T`` along the shorter side, (M, K, K) float64."""
-    wide = matrices_MHW.double()
-    if wide.shape[1] > wide.shape[2]:
-        wide = wide.transpose(1, 2)
+    wide = _wide(matrices_MHW)
     return torch.bmm(wide, wide.transpose(1, 2))
+
+
+def _wide(matrices_MHW: Tensor) -> Tensor:
+    """Return the matrices with the shorter side first, float64."""
+    wide = matrices_MHW.double()
+    return wide.transpose(1, 2) if wide.shape[1] > wide.shape[2] else wide
 
 
 def _trace(gram_MKK: Tensor) -> Tensor:
