@@ -36,10 +36,9 @@ data:                                      # 1,797 digits that come with scikit-
   batch: 150
 
 recipes:
-  prune{ratio}:
-    grid: {ratio: [0.7, 0.9]}
+  prune0.8:
     steps:
-      - prune.weights: {ratio: "{ratio}"}
+      - prune.weights: {ratio: 0.8}
       - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
   channels0.25:
     steps:

@@ -150,15 +150,14 @@ def test_rebuilt_weights_give_the_bits_of_stored_ones(small, context, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind", ["int8", *(pytest.param(k, marks=pytest.mark.slow) for k in FORMATS if k != "int8")]
+    "kind", ["int8", *(pytest.param(k, marks=pytest.mark.slow) for k in ("float16", "bfloat16"))]
 )
 def test_clustered_table_is_stored_in_the_format(wide, context, tmp_path, kind):
     steps = (step("cluster", levels=16), step("quantize.weights", format=kind))
     module, report = made(wide, context, tmp_path / "x.onnx", *steps)
     stored = initializers(report.path)
     assert "mix.weight" in report.packed
-    # A table of 4-bit integers would save 8 bytes; it is kept as 8-bit ones.
-    assert stored["mix.weight.levels"].data_type == TYPES["int8" if kind == "int4" else kind]
+    assert stored["mix.weight.levels"].data_type == TYPES[kind]
     assert stored["mix.weight.index"].data_type == onnx.TensorProto.UINT4
     session = Session(report.path)
     expected = logits_of(module, inputs())
@@ -166,6 +165,15 @@ def test_clustered_table_is_stored_in_the_format(wide, context, tmp_path, kind):
     assert not {"Cast", "Mul", "Gather"} & set(session.nodes())
     weights = sum(t.numel() for n, t in module.state_dict().items() if n in report.packed)
     assert report.bytes < 1.1 * weights / 2 + 6000
+
+
+def test_clustered_integers_of_four_bits_need_no_table(wide, context, tmp_path):
+    steps = (step("cluster", levels=16), step("quantize.weights", format="int4"))
+    module, report = made(wide, context, tmp_path / "x.onnx", *steps)
+    assert "mix.weight" not in report.packed
+    assert initializers(report.path)["mix.weight.integer"].data_type == TYPES["int4"]
+    expected = logits_of(module, inputs())
+    np.testing.assert_allclose(Session(report.path)(inputs().numpy()), expected, atol=2e-6)
 
 
 def test_int4_with_an_odd_number_of_weights(context, tmp_path):
