@@ -93,12 +93,17 @@ def test_least_error_is_near_that_of_all_pairs_of_ends(seed):
 
 
 def brute_force_entropy(counts, levels):
-    """Return the divergence of each number of bins, as pytorch-quantization computes it."""
+    """Return the divergence of each number of bins, as pytorch-quantization computes it.
+
+    Ours leaves out those that put more than half of the values beyond the range.
+    """
     bins = counts.astype(float).copy()
     bins[0] = bins[1]
     found = {}
     for kept in range(levels, len(bins) + 1):
         inside = bins[:kept]
+        if bins[kept:].sum() > inside.sum():
+            continue
         group = np.digitize(range(kept), np.linspace(0, kept, levels + 1)) - 1
         q = np.zeros(kept)
         for g in range(levels):

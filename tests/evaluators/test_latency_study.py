@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from shrinkproof.errors import SpecError
-from shrinkproof.results import Results
 from shrinkproof.selectors import Selector
 from shrinkproof.spec import load_study_spec
 from shrinkproof.study import Study
@@ -37,13 +36,16 @@ BOTH = (
 )
 def test_bad_settings_are_named_in_one_line(settings, told):
     with pytest.raises(SpecError) as caught:
-        load_study_spec(STUDY.replace("repeats: 20, warmup: 1", settings))
+        load_study_spec(STUDY.replace("repeats: 20, warmup: 1, processes: 1", settings))
     assert len(caught.value.problems) == 1
     assert told in caught.value.problems[0]
 
 
-def test_latency_of_a_study_has_intervals_over_fresh_processes(finished_run):
-    results = Results.load(finished_run)
+@pytest.mark.slow
+def test_latency_of_a_study_has_intervals_over_fresh_processes(tmp_path):
+    text = STUDY.replace(TIMED, "cost: {latency: {repeats: 20, warmup: 1}}")
+    assert text != STUDY
+    results = Study.load(write_study(tmp_path / "study", text)).run(tmp_path / "run")
     ratios = [r for r in results.records if r.metric == "cost.latency_ratio"]
     assert len(ratios) == len(results.candidates)
     for record in ratios:
