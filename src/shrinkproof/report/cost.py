@@ -12,8 +12,6 @@ from shrinkproof.report.view import RATIO, Column, View
 COSTS: Final = (
     "cost.bytes",
     "cost.bytes_zip",
-    "cost.compression_ratio_zip",
-    "cost.bytes_packed",
     "cost.parameters",
     "cost.nonzero",
     "cost.macs",
@@ -81,7 +79,7 @@ def _line(view: View, label: str, columns: tuple[Column, ...], compared: Row | N
         name=view.short[label],
         cells=tuple(view.value(label, column) for column in columns),
         agreement=ABSENT if compared is None else cell_of(compared),
-        machine=", ".join(view.rows.environments.get(label, ())),
+        machine=", ".join(key[:8] for key in view.rows.environments.get(label, ())),
         runs=", ".join(counts),
     )
 
