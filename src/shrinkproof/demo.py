@@ -12,7 +12,7 @@ from shrinkproof.study import Study
 if TYPE_CHECKING:
     from shrinkproof.results import Results
     from shrinkproof.store import Store
-    from shrinkproof.study.running import Progress
+    from shrinkproof.study.progress import Progress
 
 MODEL: Final = "resnet8"
 WEIGHTS: Final = "baseline.safetensors"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from shrinkproof.records import Change, Condition, Failure
 
@@ -282,17 +282,35 @@ class Corruption(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Undefined:
+    """A number that does not exist for this input.
+
+    Attributes:
+        reason: why, in one sentence.
+    """
+
+    reason: str
+
+
 class Metric(Protocol[P]):
-    """A number computed from the predictions of one condition."""
+    """A number computed from the predictions of one condition.
+
+    ``is_fast`` says that a value with its interval costs no more than sums over images: such
+    metrics are computed while images are evaluated, all others afterwards from stored predictions.
+    A metric may have a method ``caveat(predictions) -> str``: what a reader must know about this
+    value, empty for nothing.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
     unit: ClassVar[str]
     better: ClassVar[Better]
     range: ClassVar[tuple[float, float]]
+    is_fast: ClassVar[bool]
 
-    def __call__(self, predictions: P) -> float:
-        """Return the value; ``nan`` where it is undefined."""
+    def __call__(self, predictions: P) -> float | Undefined:
+        """Return the value, or why it is undefined; ``nan`` is undefined for want of images."""
         ...
 
     def terms(self, predictions: P) -> Any:
@@ -300,6 +318,69 @@ class Metric(Protocol[P]):
 
         Terms give an interval at the cost of one matrix product.
         """
+        ...
+
+
+class Explained(Protocol):
+    """What heat maps are made of: a candidate, as a network or only by what it predicts."""
+
+    @property
+    def module(self) -> nn.Module | None:
+        """The network; None where only predictions can be had (ONNX, integers)."""
+        ...
+
+    @property
+    def layer(self) -> str | None:
+        """Name of the layer to look at; None lets the method choose one."""
+        ...
+
+    @property
+    def black(self) -> NDArray[np.float32]:
+        """A black pixel as the network is given it, (C,) float32."""
+        ...
+
+    def predict(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (n, classes) of inputs (n, C, H, W), both float32."""
+        ...
+
+
+class Attribution(Protocol):
+    """A heat map per image: how much each place of it counts for one class.
+
+    ``needs`` says what the candidate must offer: ``gradients`` and ``activations`` need its
+    network, ``predictions`` only what it predicts. A map depends on its image, its class and the
+    named random stream alone, never on the batch: with the same stream, networks are shown the
+    same noise and the same masks. A constant map is returned as it is; one that is not finite is
+    refused. The candidate stays as it was: weights, gradients, hooks and training mode.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    needs: ClassVar[Literal["gradients", "activations", "predictions"]]
+
+    @property
+    def is_signed(self) -> bool:
+        """True where negative values speak against the class; else none is negative."""
+        ...
+
+    def maps(
+        self,
+        subject: Explained,
+        inputs: NDArray[np.float32],
+        target: NDArray[np.int64],
+        *,
+        stream: Callable[..., np.random.Generator],
+    ) -> NDArray[np.float32]:
+        """Return the maps (n, h, w) of preprocessed inputs (n, C, H, W) for the classes (n,).
+
+        Raises:
+            UsageError: the candidate does not offer what the method needs.
+            DataError: the inputs or classes do not fit, or a map is not finite.
+        """
+        ...
+
+    def resolution(self, subject: Explained, inputs: NDArray[np.float32]) -> tuple[int, int]:
+        """Return how many places a map tells apart, (rows, columns); it may have more pixels."""
         ...
 
 

@@ -197,6 +197,7 @@ class Cell:
         form: ``twin`` (PyTorch) or ``artifact`` (the exported file in its real runtime).
         split: which part of the data; empty where no images are read.
         condition: what the world does to the images.
+        method: which of several ways the evaluator measures in; empty where it has one.
     """
 
     key: str
@@ -205,6 +206,7 @@ class Cell:
     form: Form
     split: str = ""
     condition: Condition = CLEAN
+    method: str = ""
 
     def as_json(self) -> Json:
         """Return plain JSON values; the condition as its selector spelling."""

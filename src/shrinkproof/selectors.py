@@ -17,7 +17,7 @@ _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
 }
 _CONSTRAINT: Final = re.compile(r"^\s*(?P<selector>\S+)\s*(?P<op>>=|<=|>|<)\s*(?P<number>\S+)\s*$")
 _SELECTOR: Final = re.compile(
-    r"^(?P<metric>[a-z][a-z0-9_]*(\.[a-z0-9_]+)+)"
+    r"^(?P<metric>[a-z][a-z0-9_]*(\.[a-z0-9_]+)+(\[[^\]\s@]*\])?)"
     r"(@(?P<condition>[a-z][a-z0-9_-]*)(:(?P<severity>[1-5]))?)?$"
 )
 
@@ -27,8 +27,10 @@ class Selector:
     """One number of a candidate: ``metric`` or ``metric@condition``.
 
     The condition is ``clean``, ``corrupted`` (the mean over all corrupted conditions of the
-    study), a corruption (the mean over its severities in the study), or a corruption at a
-    severity. Metrics without a condition (cost, mean corrupted error) are written alone.
+    study), ``pooled`` (their images as one sample), a corruption (the mean over its severities in
+    the study), or a corruption at a severity. A metric may carry settings,
+    ``calibration.ece[bins=10]@clean``. Metrics without a condition (cost, mean corrupted error) are
+    written alone.
     """
 
     metric: str

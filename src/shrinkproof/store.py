@@ -14,7 +14,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.atomic import explained, replace_file, scratch_in, sync_folder
-from shrinkproof.errors import StoreError
+from shrinkproof.errors import DataError, StoreError
+from shrinkproof.metrics.heatmaps import HeatMaps
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Candidate, Cell, Failure, Json
@@ -33,7 +35,9 @@ _CANDIDATES: Final = "candidates"
 _PREDICTIONS: Final = "predictions"
 _ENVIRONMENT: Final = "environment"
 _MODELS: Final = "models"
+_SALIENCY: Final = "saliency"
 _WORK: Final = "work"
+_MAPS: Final = "maps."
 _ABANDONED: Final = 86_400
 """Seconds after which a temporary file cannot belong to a living writer any more."""
 
@@ -113,18 +117,18 @@ class Store:
 
     def write_cell(self, shard: Shard) -> None:
         """Store the numbers of a finished cell and forget its earlier failure."""
-        lines = [json.dumps(asdict(m), sort_keys=True) for m in shard.measurements]
-        end = {
-            "cell": shard.cell.as_json(),
-            "count": len(lines),
-            "environment": shard.environment,
-            "notes": list(shard.notes),
-            "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
-            "versions": dict(shard.versions),
-        }
-        lines.append(json.dumps({"end": end}, sort_keys=True))
-        self.write_text(self._cell(shard.cell.key), "\n".join(lines) + "\n")
+        self.write_text(self._cell(shard.cell.key), _text_of(shard))
         self._failed(shard.cell.key).unlink(missing_ok=True)
+
+    def write_cells(self, shards: Iterable[Shard]) -> None:
+        """Store many cells at once, without waiting for the disk after each.
+
+        Whoever writes a plan afterwards may rely on them: a cell that a power failure has cut short
+        counts as missing.
+        """
+        with explained(self.path):
+            for shard in shards:
+                self._cell(shard.cell.key).write_text(_text_of(shard), "utf-8")
 
     def read_cell(self, key: str) -> Shard | None:
         """Return a finished cell, or None where it is missing or damaged."""
@@ -281,6 +285,10 @@ class Store:
         replace_file(folder / "logits.npy", lambda f: np.save(f, predictions.logits))
         replace_file(folder / "samples.parquet", lambda f: frame.write_parquet(f))
 
+    def has_predictions(self, key: str) -> bool:
+        """Return whether predictions of a cell are stored; nothing is read."""
+        return (self.path / _PREDICTIONS / key / "logits.npy").is_file()
+
     def read_predictions(self, key: str) -> ClassificationPredictions | None:
         """Return the stored predictions of a cell, or None where they are missing or damaged."""
         import polars as pl
@@ -304,6 +312,64 @@ class Store:
                 if name.startswith("slice.")
             },
         )
+
+    # heat maps
+
+    def write_maps(self, key: str, maps: HeatMaps) -> None:
+        """Store the heat maps of a cell, float32, with what they are about; one file."""
+        folder = self.path / _SALIENCY
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        about = {
+            "caveat": maps.caveat,
+            "layer": maps.layer,
+            "method": maps.method,
+            "missing": dict(maps.missing),
+            "resolution": list(maps.resolution),
+            "twin": maps.twin,
+        }
+        columns: dict[str, Any] = {
+            "about": np.array(json.dumps(about, sort_keys=True)),
+            "explained": maps.explained,
+            "index": maps.index,
+            "target": maps.target,
+            **{f"{_MAPS}{name}": values for name, values in sorted(maps.maps.items())},
+        }
+        optional = {"groups": maps.groups, "images": maps.images}
+        columns |= {name: values for name, values in optional.items() if values is not None}
+        replace_file(self._maps(key), lambda f: np.savez(f, **columns))
+
+    def read_maps(self, key: str) -> HeatMaps | None:
+        """Return the stored heat maps of a cell, or None where they are missing or damaged."""
+        try:
+            # Opened here, because a damaged file would stay open otherwise.
+            with self._maps(key).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+                columns = {name: file[name] for name in file.files}
+            about = json.loads(str(columns["about"]))
+            rows, width = about.pop("resolution")
+            return HeatMaps(
+                maps={
+                    name.removeprefix(_MAPS): values
+                    for name, values in columns.items()
+                    if name.startswith(_MAPS)
+                },
+                resolution=(rows, width),
+                index=columns["index"],
+                explained=columns["explained"],
+                target=columns["target"],
+                groups=columns.get("groups"),
+                images=columns.get("images"),
+                **about,
+            )
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, DataError):
+            return None
+
+    def has_maps(self, key: str) -> bool:
+        """Return whether the heat maps of a cell are stored."""
+        return self._maps(key).is_file()
+
+    def _maps(self, key: str) -> Path:
+        return self.path / _SALIENCY / f"{key}.npz"
 
     # files
 
@@ -369,3 +435,17 @@ class Store:
             return os.listdir(self.path / folder)  # noqa: PTH208 - names only, 10x faster
         except FileNotFoundError:
             return []
+
+
+def _text_of(shard: Shard) -> str:
+    """Return the file of a cell: a line per number, and one that counts and hashes them."""
+    lines = [json.dumps(asdict(m), sort_keys=True) for m in shard.measurements]
+    end = {
+        "cell": shard.cell.as_json(),
+        "count": len(lines),
+        "environment": shard.environment,
+        "notes": list(shard.notes),
+        "sha256": hashlib.sha256("\n".join(lines).encode()).hexdigest(),
+        "versions": dict(shard.versions),
+    }
+    return "\n".join([*lines, json.dumps({"end": end}, sort_keys=True)]) + "\n"

@@ -76,21 +76,20 @@ class Numbers:
 
     def find(self, label: str, split: str, selector: Selector) -> Number:
         """Return the number that a selector means for a candidate on a split."""
-        rows = [
-            *self._rows.get((label, split, selector.metric), ()),
-            *self._rows.get((label, "", selector.metric), ()),
-        ]
-        rows = [row for row in rows if _matches(row, selector)]
+        places = dict.fromkeys((split, ""))  # costs are of no split, and count once
+        found = [self._rows.get((label, place, selector.metric), ()) for place in places]
+        rows = [row for some in found for row in some if _matches(row, selector)]
         if not rows:
             return Number(None, reason=f"{selector} was not measured on {split}")
+        direct = [row for row in rows if row.severity == selector.severity]
+        if len(direct) == 1:
+            return _number(direct[0])
         if selector.condition and not selector.severity:
             wanted = self._severities.get(selector.condition, set())
             missing = sorted(wanted - {row.severity for row in rows})
             if missing:
                 levels = ", ".join(map(str, missing))
                 return Number(None, reason=f"{selector}: severity {levels} is missing on {split}")
-        if len(rows) == 1:
-            return _number(rows[0])
         return _mean(rows)
 
 

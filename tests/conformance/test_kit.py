@@ -7,6 +7,8 @@ import numpy as np
 import pydantic
 import pytest
 
+from shrinkproof.attributions.cam import GradCam
+from shrinkproof.attributions.occlusion import Occlusion
 from shrinkproof.compressors.criteria.weights import Magnitude
 from shrinkproof.compressors.recalibrate import Recalibration
 from shrinkproof.compressors.weights import WeightPruning
@@ -18,6 +20,7 @@ from shrinkproof.protocols import Needs
 from shrinkproof.records import Failure
 from shrinkproof.registry import component
 from shrinkproof.testing import (
+    check_attribution,
     check_compressor,
     check_corruption,
     check_criterion,
@@ -112,6 +115,61 @@ def _subset(self, images, severity, preset, draws):
 )
 def test_corruptions(members, sentence):
     _finds(check_corruption, _variant(GaussianNoise, **members), sentence)
+
+
+def _changed(change, cls=GradCam):
+    def maps(self, subject, inputs, target, *, stream):
+        return change(cls.maps(self, subject, inputs, target, stream=stream), subject, inputs)
+
+    return maps
+
+
+def _spoil(maps, subject, inputs):
+    inputs[:] = 0
+    return maps
+
+
+def _leave_hook(maps, subject, inputs):
+    if subject.module is not None:
+        subject.module.register_forward_hook(lambda *_: None)
+    return maps
+
+
+def _leave_mode(maps, subject, inputs):
+    subject.module.eval()
+    return maps
+
+
+@pytest.mark.parametrize(
+    ("cls", "members", "sentence"),
+    [
+        (GradCam, {"needs": "a network"}, "needs must be one of"),
+        (GradCam, {"is_signed": None}, "is_signed must be true or false"),
+        (GradCam, {"maps": _changed(lambda m, s, i: m[:3])}, "must return one map per image"),
+        (GradCam, {"maps": _changed(lambda m, s, i: m[0])}, r"maps must be \(n, h, w\)"),
+        (GradCam, {"maps": _changed(lambda m, s, i: m.astype(float))}, "maps must be float32"),
+        (GradCam, {"maps": _changed(lambda m, s, i: m + np.float32("inf"))}, "maps must be finite"),
+        (GradCam, {"maps": _changed(lambda m, s, i: -m)}, "signed or not negative"),
+        (GradCam, {"maps": _changed(lambda m, s, i: m / len(m))}, "not on the batch"),
+        (GradCam, {"maps": _changed(lambda m, s, i: m + next(_COUNTER))}, "the same stream"),
+        (GradCam, {"maps": _changed(_spoil)}, "inputs must stay untouched"),
+        (GradCam, {"maps": _changed(_leave_hook)}, "network must stay as it was"),
+        (GradCam, {"maps": _changed(_leave_mode)}, "network must stay as it was"),
+        (GradCam, {"resolution": lambda _, s, i: (99, 1)}, "resolution must be between"),
+        (
+            Occlusion,
+            {"maps": _changed(lambda m, s, i: m * np.float32(s.module is None), Occlusion)},
+            "must not look at the network",
+        ),
+        (
+            Occlusion,
+            {"needs": "gradients"},
+            "without a network it must raise a UsageError",
+        ),
+    ],
+)
+def test_attributions(cls, members, sentence):
+    _finds(check_attribution, _variant(cls, **members), sentence)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import pytest
 
+from shrinkproof.attributions import ATTRIBUTIONS
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.compressors.criteria import CHANNEL_CRITERIA, CRITERIA
+from shrinkproof.compressors.finetune import FineTuning
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.data import DATA
 from shrinkproof.engines import ENGINES
@@ -11,6 +13,7 @@ from shrinkproof.evaluators import EVALUATORS
 from shrinkproof.metrics import METRICS
 from shrinkproof.models import MODELS
 from shrinkproof.testing import (
+    check_attribution,
     check_channel_criterion,
     check_compressor,
     check_corruption,
@@ -22,18 +25,27 @@ from shrinkproof.testing import (
 from shrinkproof.training.settings import Training
 
 SETTINGS = {
+    "finetune.until": {"training": FineTuning(epochs=2, batch=16), "epoch": 1},
+    "integrated_gradients": {"steps": 4},
     "latency": {"repeats": 20, "warmup": 1},
     "processes": {"workers": 2},
     "prune.channels": {"ratio": 0.5, "round_to": 1},
     "quantize.qat": {"finetune": Training(epochs=1, batch=16)},
+    "rise": {"masks": 40},
+    "saliency": {"method": "occlusion", "replicates": 100},
     "scores": {"metrics": ("accuracy.top1", "calibration.ece"), "replicates": 100},
 }
 """Where the guessed settings do not do: required text, or work that would take long."""
 
 REGISTRIES = (
-    *(CHANNEL_CRITERIA, COMPRESSORS, CORRUPTIONS, CRITERIA),
+    *(ATTRIBUTIONS, CHANNEL_CRITERIA, COMPRESSORS, CORRUPTIONS, CRITERIA),
     *(DATA, ENGINES, EVALUATORS, METRICS, MODELS),
 )
+
+
+@pytest.mark.parametrize("name", ATTRIBUTIONS.builtin)
+def test_attribution(name):
+    check_attribution(ATTRIBUTIONS.get(name), **SETTINGS.get(name, {}))
 
 
 @pytest.mark.parametrize("name", COMPRESSORS.builtin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from typer.main import get_command
@@ -22,7 +22,15 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "demo": ("DIR",),
     "doctor": (),
     "gallery": ("IMAGE", "--cell", "--frost-dir", "--out/-o", "--preset", "--seed"),
+    "import predictions": (
+        "FILE...", "--candidate", "--condition", "--device", "--network", "--of",
+        "--probabilities", "--run", "--split",
+    ),
+    "import results": (
+        "FILE...", "--baseline", "--dataset", "--mapping", "--out/-o", "--rounded", "--scale",
+    ),
     "init": ("FILE", "--force"),
+    "kit": ("DIR", "--condition", "--limit", "--out/-o", "--split"),
     "list": ("KIND", "--json"),
     "pareto": ("DIR", "--json"),
     "plan": ("STUDY", "--json", "--limit", "--root"),
@@ -32,6 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
         "STUDY", "--engine", "--limit", "--no-retry", "--only", "--out", "--root", "--workers",
     ),
     "schema": (),
+    "score": ("DIR", "--engine", "--metric"),
     "sensitivity": (
         "MODEL", "STEP", "--calibrate", "--images", "--json", "--root", "--seed", "--set",
     ),
@@ -63,7 +72,25 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_GALLERY_OUT",
         "SHRINKPROOF_GALLERY_PRESET",
         "SHRINKPROOF_GALLERY_SEED",
+        "SHRINKPROOF_IMPORT_PREDICTIONS_CANDIDATE",
+        "SHRINKPROOF_IMPORT_PREDICTIONS_CONDITION",
+        "SHRINKPROOF_IMPORT_PREDICTIONS_DEVICE",
+        "SHRINKPROOF_IMPORT_PREDICTIONS_NETWORK",
+        "SHRINKPROOF_IMPORT_PREDICTIONS_OF",
+        "SHRINKPROOF_IMPORT_PREDICTIONS_PROBABILITIES",
+        "SHRINKPROOF_IMPORT_PREDICTIONS_RUN",
+        "SHRINKPROOF_IMPORT_PREDICTIONS_SPLIT",
+        "SHRINKPROOF_IMPORT_RESULTS_BASELINE",
+        "SHRINKPROOF_IMPORT_RESULTS_DATASET",
+        "SHRINKPROOF_IMPORT_RESULTS_MAPPING",
+        "SHRINKPROOF_IMPORT_RESULTS_OUT",
+        "SHRINKPROOF_IMPORT_RESULTS_ROUNDED",
+        "SHRINKPROOF_IMPORT_RESULTS_SCALE",
         "SHRINKPROOF_INIT_FORCE",
+        "SHRINKPROOF_KIT_CONDITION",
+        "SHRINKPROOF_KIT_LIMIT",
+        "SHRINKPROOF_KIT_OUT",
+        "SHRINKPROOF_KIT_SPLIT",
         "SHRINKPROOF_LIST_JSON",
         "SHRINKPROOF_PARETO_JSON",
         "SHRINKPROOF_PLAN_JSON",
@@ -79,6 +106,8 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_RUN_OUT",
         "SHRINKPROOF_RUN_ROOT",
         "SHRINKPROOF_RUN_WORKERS",
+        "SHRINKPROOF_SCORE_ENGINE",
+        "SHRINKPROOF_SCORE_METRIC",
         "SHRINKPROOF_SENSITIVITY_CALIBRATE",
         "SHRINKPROOF_SENSITIVITY_IMAGES",
         "SHRINKPROOF_SENSITIVITY_JSON",
@@ -93,9 +122,21 @@ MOST: Final = 8
 """Options of one command; knobs belong to the study file."""
 
 
+def commands() -> dict[str, Any]:
+    """Return all commands; those of a group carry its name, ``import results``."""
+    found = {}
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        members = getattr(command, "commands", None)
+        if members is None:
+            found[name] = command
+        else:
+            found.update({f"{name} {member}": inner for member, inner in members.items()})
+    return found
+
+
 def options(command: str) -> tuple[str, ...]:
     found = []
-    for parameter in get_command(app).commands[command].params:  # type: ignore[attr-defined]
+    for parameter in commands()[command].params:
         if parameter.param_type_name == "argument":
             found.append(parameter.metavar or parameter.name.upper())
         else:
@@ -104,7 +145,7 @@ def options(command: str) -> tuple[str, ...]:
 
 
 def test_the_commands_are_the_known_ones() -> None:
-    assert sorted(get_command(app).commands) == sorted(COMMANDS)  # type: ignore[attr-defined]
+    assert sorted(commands()) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -115,7 +156,7 @@ def test_the_options_are_the_known_ones(command: str) -> None:
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_option_is_explained(command: str) -> None:
-    found = get_command(app).commands[command]  # type: ignore[attr-defined]
+    found = commands()[command]
     assert found.help
     assert found.help.rstrip().endswith(".")
     for parameter in found.params:
@@ -126,9 +167,9 @@ def test_every_option_is_explained(command: str) -> None:
 def test_every_option_has_its_environment_variable() -> None:
     """The name is what users write: no Python spelling shows in it."""
     found = {
-        f"SHRINKPROOF_{command}_{parameter.name}".upper()
-        for command in COMMANDS
-        for parameter in get_command(app).commands[command].params  # type: ignore[attr-defined]
+        f"SHRINKPROOF_{command.replace(' ', '_')}_{parameter.name}".upper()
+        for command, known in commands().items()
+        for parameter in known.params
         if parameter.param_type_name == "option"
     }
     assert found == ENVIRONMENT

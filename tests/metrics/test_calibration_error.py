@@ -12,14 +12,13 @@ from shrinkproof.metrics.calibration import (
     ExpectedCalibrationError,
     reliability,
 )
-from shrinkproof.metrics.derived import Derived, _derive
+from shrinkproof.metrics.derived import _KNOWN, Derived
 from shrinkproof.predictions import ClassificationPredictions
 
 
 @pytest.fixture
-def stated(monkeypatch):
+def stated():
     """Make predictions of two classes with exactly the given confidences."""
-    planted = {}
 
     def make(confidence, correct):
         count = len(confidence)
@@ -29,7 +28,7 @@ def stated(monkeypatch):
             index=np.arange(count),
         )
         zeros = np.zeros(count)
-        planted[id(predictions)] = Derived(
+        _KNOWN[predictions] = Derived(
             correct=np.asarray(correct, dtype=np.float64),
             confidence=np.asarray(confidence, dtype=np.float64),
             nll=zeros,
@@ -37,9 +36,6 @@ def stated(monkeypatch):
         )
         return predictions
 
-    monkeypatch.setattr(
-        "shrinkproof.metrics.calibration.derived", lambda p: planted.get(id(p)) or _derive(p)
-    )
     return make
 
 

@@ -31,6 +31,9 @@ def test_metrics_and_statistics_never_import_torch():
         "import sys\n"
         "from shrinkproof.metrics import METRICS\n"
         "import shrinkproof.metrics.robustness, shrinkproof.metrics.temperature\n"
+        "import shrinkproof.metrics.references, shrinkproof.metrics.alexnet\n"
+        "import shrinkproof.metrics.effective, shrinkproof.metrics.correlation\n"
+        "import shrinkproof.metrics.null, shrinkproof.metrics.similarity, shrinkproof.summary\n"
         "[METRICS.create(name) for name in METRICS]\n"
         "assert 'torch' not in sys.modules\n"
     )

@@ -1,19 +1,76 @@
 from shrinkproof.metrics import METRICS
-from shrinkproof.metrics.names import METRIC_NAMES
+from shrinkproof.metrics.names import METRIC_NAMES, PREFIXES, bare_name, known_metric
+from shrinkproof.metrics.spelling import metric_of
+from shrinkproof.protocols import Better
 from shrinkproof.selectors import Selector
 
 GOLDEN = """\
 accuracy.top1 fraction higher @
+accuracy.recall fraction higher @
+accuracy.worst_class fraction higher @
 accuracy.nll nat lower @
-accuracy.nll_scaled nat lower @
 accuracy.brier ratio lower @
+accuracy.brier_top ratio lower @
 calibration.ece fraction lower @
 calibration.ece_equal_mass fraction lower @
-calibration.ece_scaled fraction lower @
+calibration.ece_l2 fraction lower @
+calibration.ece_max fraction lower @
+calibration.ece_debiased fraction lower @
+calibration.ece_sweep fraction lower @
+calibration.ace fraction lower @
+calibration.classwise_ece fraction lower @
+calibration.smooth_ece fraction lower @
+calibration.ks fraction lower @
+calibration.confidence_gap fraction none @
+calibration.overconfidence fraction lower @
+calibration.underconfidence fraction lower @
+calibration.murphy_reliability ratio lower @
+calibration.murphy_resolution ratio higher @
+calibration.murphy_uncertainty ratio none @
+calibration.murphy_within ratio none @
+calibration.corp_miscalibration ratio lower @
+calibration.corp_discrimination ratio higher @
+calibration.corp_uncertainty ratio none @
 calibration.temperature ratio none
+selective.auroc fraction higher @
+selective.aupr_error fraction higher @
+selective.aupr_success fraction higher @
+selective.fpr95 fraction lower @
+selective.aurc fraction lower @
+selective.eaurc fraction lower @
+selective.augrc fraction lower @
+selective.risk_at_coverage fraction lower @
+selective.coverage_at_risk fraction higher @
 fidelity.agreement fraction higher @
+flips.churn fraction none @
+flips.negative fraction lower @
+flips.positive fraction higher @
+flips.churn_from_control fraction none @
+flips.negative_from_control fraction lower @
+flips.positive_from_control fraction higher @
+flips.worst_class_change fraction higher @
+robustness.error fraction lower @
+robustness.ce ratio lower @
+robustness.ce_difference fraction lower @
+robustness.relative_ce ratio lower @
+robustness.relative_ce_difference fraction lower @
 robustness.mean_error fraction lower
 robustness.mce ratio lower
+robustness.relative_mce ratio lower
+robustness.mce_alexnet ratio lower
+robustness.worst_error fraction lower
+robustness.retention ratio higher
+robustness.relative fraction higher
+robustness.effective fraction higher
+saliency.hcc ratio higher @
+saliency.hcc_spread ratio none @
+saliency.hcc_common ratio higher @
+saliency.hcc_zero ratio higher @
+saliency.undefined fraction none @
+saliency.spearman ratio higher @
+saliency.cosine ratio higher @
+saliency.ssim ratio higher @
+saliency.topk fraction higher @
 cost.parameters count lower
 cost.nonzero count lower
 cost.macs count lower
@@ -55,3 +112,26 @@ def test_registered_metrics_agree_with_the_table():
         assert (cls.name, cls.unit, cls.better) == (name, row.unit, row.better)
         assert row.per_condition
         assert cls.version >= 1
+
+
+def test_settings_stay_in_a_known_name():
+    found = known_metric("calibration.ece[bins=10]")
+    assert found.name == "calibration.ece[bins=10]"
+    assert found.unit == "fraction"
+    assert bare_name(found.name) == metric_of(found.name).name == "calibration.ece"
+
+
+def test_prefixes_may_stand_before_each_other():
+    name = "across_repeats.change.scaled.calibration.ece[bins=10]"
+    found = known_metric(name)
+    assert (found.name, found.unit, found.better) == (name, "fraction", Better.LOWER)
+    assert bare_name(name) == "calibration.ece"
+    assert known_metric("change.no.such") is None
+
+
+def test_prefixes_say_what_they_keep():
+    for prefix in PREFIXES:
+        found = known_metric(f"{prefix.text}accuracy.nll")
+        assert found.unit == ("probability" if prefix.keeps == "none" else "nat")
+        assert found.better == (Better.LOWER if prefix.keeps == "both" else Better.NONE)
+        assert found.summary.startswith(prefix.summary)

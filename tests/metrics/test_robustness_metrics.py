@@ -1,30 +1,30 @@
 import numpy as np
 import pytest
 
+from shrinkproof.corruptions import CORRUPTIONS
+from shrinkproof.corruptions.presets import SETS
 from shrinkproof.errors import UsageError
 from shrinkproof.metrics.robustness import (
-    SEVERITIES,
-    STANDARD_15,
-    Undefined,
-    corruption_error,
-    mce,
-    mce_terms,
+    GROUPS,
+    averaged,
+    error_terms,
     mean_error,
     mean_error_terms,
+    relative_robustness_terms,
+    retention_terms,
+    under_corruption,
+    worst_error,
 )
-from shrinkproof.records import CLEAN, Condition
+from shrinkproof.protocols import Undefined
+from shrinkproof.records import CLEAN, SEVERITIES, STANDARD_15, Condition
 from shrinkproof.statistics import bootstrap_weights, estimate, interval
 
 FOG_1, FOG_2 = Condition("fog", 1), Condition("fog", 2)
 
 
-def full(rate, count=100):
-    """Return errors of the 15 corruptions; ``rate`` says how many of 100 images fail."""
-    return {
-        Condition(name, severity): np.arange(count) < rate(name, severity)
-        for name in STANDARD_15
-        for severity in SEVERITIES
-    }
+def wrong(*rows):
+    """Return the errors of ten images of which the first ``count`` fail."""
+    return {Condition.parse(text): np.arange(10) < count for text, count in rows}
 
 
 def test_mean_error_averages_conditions_for_each_image():
@@ -50,78 +50,111 @@ def test_impossible_errors_are_refused(errors, message):
         mean_error(errors)
 
 
-def test_mce_of_the_reference_is_one():
-    reference = full(lambda name, severity: 5 + severity)
-    assert mce(reference, reference) == 1.0
+def test_groups_are_the_families_of_the_corruptions():
+    extra = SETS["extra-corruptions"]
+    assert set(GROUPS["extra"]) == set(extra)
+    assert {name for group in GROUPS.values() for name in group} == set(CORRUPTIONS.builtin)
+    for name in STANDARD_15:
+        assert name in GROUPS[CORRUPTIONS.get(name).family]
 
 
-def test_mce_sums_severities_before_it_divides():
-    # fog: (10 * 5) / (1 + 2 + 3 + 4 + 5) = 10/3; all others 1.
-    reference = full(lambda name, severity: severity)
-    errors = full(lambda name, severity: 10 if name == "fog" else severity)
-    found = corruption_error(errors, reference)
-    assert list(found) == list(STANDARD_15)
-    assert found["fog"] == pytest.approx(10 / 3)
-    assert found["snow"] == 1.0
-    assert mce(errors, reference) == pytest.approx((14 + 10 / 3) / 15)
-    assert estimate(mce_terms(errors, reference)) == mce(errors, reference)
-
-
-def test_mce_ignores_clean_and_extra_corruptions():
-    reference = full(lambda name, severity: severity)
-    errors = {**reference, CLEAN: np.ones(100), Condition("spatter", 1): np.ones(100)}
-    assert mce(errors, reference) == 1.0
-
-
-def test_mce_refuses_partial_input():
-    reference = full(lambda name, severity: severity)
-    without_fog = {c: e for c, e in reference.items() if c.corruption != "fog"}
-    assert mce(without_fog, reference) == Undefined(
-        "mCE needs all 15 corruptions at severities 1-5; fog is missing"
+def test_numbers_under_corruption_by_hand():
+    # fog errs on (2 + 4) / 2 = 3 of 10, snow on 6, spatter on 1; clean accuracy is 0.8.
+    found = under_corruption(
+        wrong(("clean", 2), ("fog:1", 2), ("fog:2", 4), ("snow:3", 6), ("spatter:5", 1))
     )
-    partial = {c: e for c, e in without_fog.items() if c != Condition("frost", 4)}
-    assert mce(partial, reference) == Undefined(
-        "mCE needs all 15 corruptions at severities 1-5; frost:4, fog are missing"
-    )
-    assert mce(reference, without_fog) == Undefined(
-        "mCE needs all 15 corruptions at severities 1-5; fog of the reference is missing"
-    )
-
-
-def test_ce_refuses_missing_severities():
-    reference = full(lambda name, severity: severity)
-    found = corruption_error({FOG_1: np.ones(100), CLEAN: np.ones(100)}, reference)
-    assert found == {
-        "fog": Undefined(
-            "CE of fog needs all severities 1-5; fog:2, fog:3, fog:4, fog:5 are missing"
-        )
+    values = {place: pytest.approx(number.value) for place, number in found.items()}
+    assert values == {
+        ("robustness.error", "fog"): 0.3,
+        ("robustness.error", "snow"): 0.6,
+        ("robustness.error", "spatter"): 0.1,
+        ("robustness.error", "weather"): 0.45,
+        ("robustness.error", "extra"): 0.1,
+        ("robustness.mean_error", "corrupted"): 0.325,
+        ("robustness.worst_error", "corrupted"): 0.6,
+        ("robustness.retention", "corrupted"): 0.675 / 0.8,
     }
+    assert found["robustness.worst_error", "corrupted"].caveat.startswith(
+        "worst of 3 corruptions: snow"
+    )
+    assert found["robustness.error", "weather"].caveat == (
+        "mean over snow at severity 3; fog at severities 1, 2"
+    )
+    assert found["robustness.mean_error", "corrupted"].caveat == (
+        "mean over fog at severities 1, 2; snow at severity 3; spatter at severity 5"
+    )
 
 
-def test_a_perfect_reference_leaves_mce_undefined():
-    errors = full(lambda name, severity: severity)
-    reference = full(lambda name, severity: 0 if name in ("snow", "fog") else severity)
-    assert mce(errors, reference) == Undefined("mCE: the reference makes no error under snow, fog")
+def test_a_full_corruption_or_group_needs_no_list():
+    errors = {Condition(n, s): np.zeros(3) for n in GROUPS["noise"] for s in SEVERITIES}
+    assert averaged(errors, GROUPS["noise"], "noise") == ""
+    assert averaged(errors, ("shot_noise",), "shot_noise") == ""
+    assert averaged(errors, ("shot_noise",), "noise") != ""
+    standard = {Condition(n, s): np.zeros(3) for n in STANDARD_15 for s in (1, 3)}
+    assert averaged(standard, STANDARD_15, "corrupted") == (
+        "mean over the 15 standard corruptions at severities 1, 3"
+    )
+    del errors[Condition("shot_noise", 2)]
+    assert averaged(errors, ("shot_noise",), "shot_noise") == (
+        "mean over shot_noise at severities 1, 3, 4, 5"
+    )
 
 
-def test_other_images_than_the_reference_are_refused():
-    errors, reference = full(lambda *_: 1), full(lambda *_: 1, count=99)
-    with pytest.raises(UsageError, match="got 100 and 99"):
-        mce(errors, reference)
+def test_each_corruption_of_a_group_has_the_same_weight():
+    errors = wrong(("fog:1", 0), ("fog:2", 0), ("fog:3", 0), ("snow:1", 10))
+    assert estimate(error_terms(errors, ("fog", "snow"))) == 0.5
 
 
-def test_no_images_leave_mce_undefined():
-    empty = full(lambda *_: 1, count=0)
-    assert mce(empty, empty) == Undefined("mCE needs at least one image")
+def test_an_unmeasured_corruption_has_no_error():
+    with pytest.raises(UsageError, match=r"robustness\.error of frost: needs at least one"):
+        error_terms(wrong(("fog:1", 1)), ("frost",))
 
 
-def test_mce_has_an_interval_paired_by_image():
-    draws = np.random.default_rng(0)
-    hard = draws.random(500)
-    reference = {c: hard < 0.2 for c in full(lambda *_: 0)}
-    errors = {c: hard < 0.3 for c in reference}
-    found = interval(mce_terms(errors, reference), bootstrap_weights(500, seed=0))
-    assert found.method == "bootstrap-percentile"
-    assert found.low < mce(errors, reference) < found.high
-    same = interval(mce_terms(reference, reference), bootstrap_weights(500, seed=0))
-    assert not same.is_stated
+def test_the_first_of_equally_bad_corruptions_is_the_worst():
+    assert "snow" in worst_error(wrong(("snow:1", 3), ("fog:1", 3))).caveat
+    assert worst_error(wrong(("fog:1", 3))).caveat == "worst of 1 corruptions: fog"
+
+
+def test_retention_is_undefined_without_clean_accuracy():
+    assert retention_terms(wrong(("fog:1", 5))) == Undefined(
+        "robustness.retention needs the clean images; they are missing"
+    )
+    assert retention_terms(wrong(("clean", 10), ("fog:1", 10))) == Undefined(
+        "robustness.retention: the clean accuracy is 0, so nothing can be kept"
+    )
+    empty = {CLEAN: np.zeros(0), FOG_1: np.zeros(0)}
+    assert retention_terms(empty) == Undefined("robustness.retention needs at least one image")
+    assert isinstance(worst_error(empty).value, Undefined)
+    with pytest.raises(UsageError, match="at least one corrupted condition"):
+        retention_terms({CLEAN: np.zeros(2)})
+
+
+def test_clean_and_corrupted_images_are_resampled_together():
+    hard = np.random.default_rng(1).random(400)
+    errors = {CLEAN: hard < 0.2, FOG_1: hard < 0.2}
+    weights = bootstrap_weights(400, seed=0)
+    assert not interval(retention_terms(errors), weights).is_stated  # always exactly 1
+    found = interval(retention_terms({CLEAN: hard < 0.2, FOG_1: hard < 0.3}), weights)
+    assert found.low < 0.7 / 0.8 < found.high
+
+
+def test_relative_robustness_is_the_gain_in_accuracy():
+    own, baseline = wrong(("clean", 3), ("fog:1", 2)), wrong(("clean", 1), ("fog:1", 5))
+    assert estimate(relative_robustness_terms(own, baseline)) == pytest.approx(0.3)
+    assert estimate(relative_robustness_terms(baseline, own)) == pytest.approx(-0.3)
+
+
+def test_relative_robustness_needs_the_same_conditions():
+    one, two = wrong(("fog:1", 2)), wrong(("fog:1", 2), ("fog:2", 3))
+    start = "robustness.relative needs the same conditions of both networks; fog:2 "
+    assert relative_robustness_terms(two, one) == Undefined(f"{start}of the baseline is missing")
+    assert relative_robustness_terms(one, two) == Undefined(f"{start}is missing")
+
+
+def test_error_rates_measured_elsewhere_are_one_pseudo_image():
+    rates = {CLEAN: np.array([0.2]), FOG_1: np.array([0.25]), FOG_2: np.array([0.55])}
+    found = under_corruption(rates)
+    assert found["robustness.mean_error", "corrupted"].value == pytest.approx(0.4)
+    assert found["robustness.retention", "corrupted"].value == pytest.approx(0.75)
+    terms = found["robustness.retention", "corrupted"].terms
+    assert not interval(terms, bootstrap_weights(1, seed=0)).is_stated

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from synthetic_evidence import MARGINS, evidence_rows, exhibits, noise
 
 from shrinkproof.decision.choice import Objective, Option, decide
 from shrinkproof.protocols import Better
@@ -125,11 +125,6 @@ NO_MCE = {
 }
 
 
-def noise(*parts: object) -> float:
-    """Return a fixed number in [-1, 1] for the named parts."""
-    return zlib.crc32(repr(parts).encode()) / 2**31 - 1
-
-
 def candidate(plant: Plant, model: str = "resnet20") -> Candidate:
     return Candidate(
         key=f"key-{plant.recipe}",
@@ -223,6 +218,7 @@ def rows_of(plant: Plant) -> list[dict]:
         rows.append(
             scored(plant, "change.calibration.ece", round(plant.ece - base.ece, 6), None, **clean)
         )
+    rows += evidence_rows(plant, base, record, scored)
     return rows + control_rows(plant) + scaling_rows(plant) + cost_rows(plant)
 
 
@@ -246,7 +242,6 @@ def scaling_rows(plant: Plant) -> list[dict]:
     fitted = {"split": "select", "condition": "clean", "unit": "ratio", "better": "none"}
     return [
         record(plant, "calibration.temperature", 1 + 10 * plant.ece, **fitted),
-        scored(plant, "calibration.ece_scaled", plant.ece / 4, 0.003, condition="clean"),
     ]
 
 
@@ -370,6 +365,8 @@ def synthetic_page(**changes) -> Page:
             if p.role != "control"
             for kind in ("clean", "corrupted")
         },
+        "exhibits": exhibits([p.recipe for p in PLANTS if p.role == "recipe"]),
+        "margins": MARGINS,
         "changes": {candidate(p).label: [change_of(step) for step in p.steps] for p in PLANTS},
         "failures": [
             {

@@ -75,6 +75,8 @@ def test_sections_stand_in_order(reader):
         "candidates",
         "robustness",
         "calibration",
+        "samples",
+        "looks",
         "cost",
         "problems",
         "provenance",
@@ -83,7 +85,7 @@ def test_sections_stand_in_order(reader):
 
 def test_nothing_is_fetched_and_nothing_runs(reader, html):
     assert "script" not in reader.tags
-    assert not {"link", "img", "iframe", "object", "embed", "base"} & set(reader.tags)
+    assert not {"link", "iframe", "object", "embed", "base"} & set(reader.tags)
     for tag, name, value in reader.attributes:
         assert not name.startswith("on"), (tag, name)
         if name in ("src", "href", "xlink:href", "action", "poster", "srcset"):
@@ -147,7 +149,7 @@ def test_missing_numbers_say_why(html, reader):
     assert "not measured" in text
     assert "4-bit files" not in text
     assert '<span class="value undefined" title="4-bit files cannot be exported">' in html
-    assert "Not drawn: int4-simulated (file size undefined). Section 7 has the" in reader.text
+    assert "Not drawn: int4-simulated (file size undefined). Section 9 has the" in reader.text
     assert (
         "int4-simulated File size artifact undefined 4-bit files cannot be exported" in reader.text
     )
@@ -174,7 +176,7 @@ def test_a_metric_that_nobody_has_is_one_sentence(reader):
     said = "mCE, all corruptions: undefined for every candidate. mCE needs all 15 corruptions"
     assert text.count(said) == 1
     assert text.count("mCE") == 2
-    problems = reader.text[reader.text.index("7 Failures") : reader.text.index("8 Provenance")]
+    problems = reader.text[reader.text.index("9 Failures") : reader.text.index("10 Provenance")]
     assert problems.count("mCE needs all 15 corruptions at severities 1-5") == 1
     assert (
         "all candidates mCE all corruptions, select split; all corruptions, report split undefined"
@@ -221,12 +223,12 @@ def test_the_answer_says_what_compression_alone_did(reader):
 
 
 def test_temperatures_stand_beside_both_errors(reader):
-    text = reader.text[reader.text.index("After temperature") : reader.text.index("6 Cost")]
+    text = reader.text[reader.text.index("After temperature") : reader.text.index("8 Cost")]
     assert "prune0.5 1.24 2.40 % 1.80 to 3.00 0.60 % 0.30 to 0.90" in text
 
 
 def test_agreement_is_printed_with_its_interval(reader):
-    text = reader.text[reader.text.index("6 Cost") : reader.text.index("7 Failures")]
+    text = reader.text[reader.text.index("8 Cost") : reader.text.index("9 Failures")]
     assert "Same class as in PyTorch clean images, select split" in text
     assert "97.30 % 97.15 to 97.45" in text
 
@@ -277,14 +279,14 @@ def test_reliability_captions_carry_the_error(html):
 
 
 def test_cost_names_the_machine(reader):
-    text = reader.text[reader.text.index("6 Cost") : reader.text.index("7 Failures")]
+    text = reader.text[reader.text.index("8 Cost") : reader.text.index("9 Failures")]
     assert "a1b2c3d4" in text
     assert "CPU: 2 cores, avx512_vnni" in text
     assert "4.12 ms" in text
 
 
 def test_provenance_has_study_file_commands_and_rows(reader):
-    text = reader.text[reader.text.index("8 Provenance") :]
+    text = reader.text[reader.text.index("10 Provenance") :]
     assert text.index("study: resnet20-embedded") < text.index("shrinkproof run study.yaml")
     links = [value for tag, name, value in reader.attributes if tag == "a" and name == "href"]
     data = next(link for link in links if link.startswith("data:text/csv"))

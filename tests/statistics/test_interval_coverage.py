@@ -1,39 +1,9 @@
 """Do stated intervals contain the truth? Planted worlds with known calibration error."""
 
-import importlib.util
-import math
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 from shrinkproof.statistics import Terms, bootstrap_weights, interval, paired_interval
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "coverage.py"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep small matrix products from waiting for each other's threads."""
-    with threadpool_limits(1):
-        yield
-
-
-def load_script():
-    if "coverage_benchmark" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("coverage_benchmark", SCRIPT)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["coverage_benchmark"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["coverage_benchmark"]
-
-
-def refutes(covered, trials, nominal=0.9):
-    """True where a coverage of ``nominal`` would fall this low once in 1,000 times or less."""
-    return covered < nominal - 3.1 * math.sqrt(nominal * (1 - nominal) / trials)
-
 
 FAST = [
     ("sharp", "uniform", 0.0, 1_000, "equal-width"),
@@ -54,8 +24,7 @@ FAST = [
     FAST,
     ids=["-".join(map(str, case)) for case in FAST],
 )
-def test_calibration_errors_are_covered(confidence, shape, error, count, metric):
-    script = load_script()
+def test_calibration_errors_are_covered(script, refutes, confidence, shape, error, count, metric):
     trials = 150 if count < 5_000 else 40
     world = script.World(confidence, shape, error, count, metric=metric)
     found = script.simulate(world, trials, replicates=300)
@@ -65,8 +34,7 @@ def test_calibration_errors_are_covered(confidence, shape, error, count, metric)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(8))
-def test_calibration_errors_are_covered_in_the_published_table(part):
-    script = load_script()
+def test_calibration_errors_are_covered_in_the_published_table(script, part):
     for world in script.worlds()[part::8]:
         found = script.simulate(world, 400)
         wrong = (1 - found.covered) * found.stated / 400 if found.stated else 0.0
@@ -75,7 +43,7 @@ def test_calibration_errors_are_covered_in_the_published_table(part):
 
 
 @pytest.mark.parametrize("expected_errors", [3.05, 5.05, 15, 60])
-def test_accuracy_is_covered_however_few_errors_there_are(expected_errors):
+def test_accuracy_is_covered_however_few_errors_there_are(refutes, expected_errors):
     count, trials = 500, 300
     draws = np.random.default_rng(4)
     weights = bootstrap_weights(count, replicates=300, seed=4)
@@ -89,7 +57,7 @@ def test_accuracy_is_covered_however_few_errors_there_are(expected_errors):
 
 
 @pytest.mark.parametrize("expected_errors", [5, 15, 60])
-def test_brier_like_means_are_rarely_stated_wrongly(expected_errors):
+def test_brier_like_means_are_rarely_stated_wrongly(refutes, expected_errors):
     count, trials = 500, 300
     draws = np.random.default_rng(5)
     weights = bootstrap_weights(count, replicates=300, seed=5)
@@ -106,7 +74,7 @@ def test_brier_like_means_are_rarely_stated_wrongly(expected_errors):
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(0.0, 0.002), (0.004, 0.004), (0.02, 0.05)])
-def test_changes_of_accuracy_are_covered(gained, lost):
+def test_changes_of_accuracy_are_covered(refutes, gained, lost):
     count, trials = 500, 200
     draws = np.random.default_rng(6)
     weights = bootstrap_weights(count, replicates=300, seed=6)
@@ -121,7 +89,7 @@ def test_changes_of_accuracy_are_covered(gained, lost):
     assert not refutes(covered / trials, trials)
 
 
-def test_ratios_of_errors_are_covered():
+def test_ratios_of_errors_are_covered(refutes):
     count, trials = 500, 200
     draws = np.random.default_rng(7)
     weights = bootstrap_weights(count, replicates=300, seed=7)

@@ -237,10 +237,10 @@ class TestPairs:
         other = mean_terms(terms.values[:, 0] - 0.5)
         assert "same value" in paired_interval(terms, other, weights(100)).reason
 
-    def test_calibration_errors_have_none_that_is_proven(self):
-        bins = Terms(values=np.zeros((100, 3)), kind="absolute-sum")
+    def test_a_mean_and_a_calibration_error_have_none(self):
+        bins = Terms(values=np.zeros((100, 1)), kind="absolute-sum")
         with pytest.raises(UsageError, match="state no interval"):
-            difference(bins, bins)
+            difference(bins, mean_terms(np.zeros(100)))
 
     def test_other_images_are_refused(self):
         with pytest.raises(UsageError, match="got 3 and 4 images"):
@@ -268,6 +268,14 @@ class TestBinnedErrors:
         matrix = weights(600, groups=np.arange(600) // 12)
         found = interval(self.bins(), matrix, group_count=50)
         assert found.reason == "an interval needs at least 60 groups, got 50"
+
+    def test_errors_of_all_classes_have_none(self):
+        draws = np.random.default_rng(8)
+        gaps = draws.dirichlet(np.ones(3), 600) - np.eye(3)[draws.integers(0, 3, 600)]
+        terms = Terms(values=gaps.astype(np.float32), kind="absolute-sum")
+        for item in (terms, difference(terms, terms)):
+            found = interval(item, weights(600))
+            assert found.reason == "no interval for errors of all classes has a tested coverage"
 
     @pytest.mark.parametrize("wrong", [0, 9, 595])
     def test_few_errors_or_few_hits_have_none(self, wrong):

@@ -40,7 +40,7 @@ def world(rows: dict[tuple[str, Condition], np.ndarray], split: str = "report"):
 
 def found(rows, metric: str, candidate: str, condition: str = "corrupted", count: int = 2):
     cells, read = world(rows)
-    derived = summarize(candidates(count), cells, read, SETTINGS)
+    derived = summarize(candidates(count), cells, read, SETTINGS).rows
     hits = [
         d.measurement
         for d in derived
@@ -113,7 +113,7 @@ def test_mce_names_where_the_reference_hardly_errs(rare: int) -> None:
     settings = Settings("artifact", tuple(wanted), ("accuracy.top1",), 100, 0)
     numbers = {
         d.candidate: d.measurement
-        for d in summarize(candidates(2), cells, read, settings)
+        for d in summarize(candidates(2), cells, read, settings).rows
         if d.measurement.metric == "robustness.mce"
     }
     assert numbers["c0"].value == pytest.approx(1)

@@ -115,6 +115,39 @@ def test_an_identity_recipe_changes_exactly_nothing(results: Results) -> None:
     assert agreement == [1.0] * 4
 
 
+def test_an_identity_recipe_flips_nothing(results: Results) -> None:
+    flips = [r for r in results.records if r.metric.startswith("flips.")]
+    assert {r.metric for r in flips} == {
+        *("flips.churn", "flips.negative", "flips.positive", "flips.worst_class_change")
+    }
+    assert {r.value for r in flips} == {0.0}
+    assert {r.value for r in results.records if r.metric.startswith("mcnemar_p")} == {1.0}
+    (exemplars,) = results.exhibits("exemplars")
+    assert (exemplars["affected"], exemplars["images"]) == (0, [])
+
+
+def test_recall_of_each_class_equals_closed_form(results: Results) -> None:
+    position = np.tile(np.arange(PER_KIND), len(CONFIDENCE))
+    right = position < np.repeat(np.round(np.array(CONFIDENCE) * PER_KIND), PER_KIND)
+    recalls = {
+        r.slice: r.value
+        for r in results.records
+        if (r.recipe, r.metric, r.condition) == ("baseline", "accuracy.recall", "clean")
+    }
+    expected = {f"class={k}": right[np.arange(COUNT) % CLASSES == k].mean() for k in range(CLASSES)}
+    assert recalls == pytest.approx(expected)
+
+
+def test_a_calibrated_network_is_below_its_null_level(results: Results) -> None:
+    # Each kind has a bin of its own with its exact share: no random network can do better.
+    assert value(results, "baseline", "null_p.calibration.ece") == 1.0
+    # The sum over kinds of E|binomial - mean| / N, in the normal approximation.
+    top = np.array(CONFIDENCE)
+    level = np.sqrt(2 / np.pi * top * (1 - top) / PER_KIND).mean()
+    got = value(results, "baseline", "null_mean.calibration.ece")
+    assert got == pytest.approx(level, rel=0.1)
+
+
 def test_intervals_contain_the_truth(results: Results) -> None:
     def holds(record: Record) -> bool:
         assert record.low is not None

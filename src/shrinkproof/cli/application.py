@@ -12,6 +12,7 @@ from shrinkproof.cli import (
     corrupt,
     decide,
     deliver,
+    foreign,
     gallery,
     sensitivity,
     start,
@@ -54,12 +55,17 @@ def _root(
 
 _GROUPS: Final[dict[str, tuple[Callable[..., int], ...]]] = {
     "Start": (start.demo, start.init, compress.compress, start.doctor),
-    "Study": (study.check, study.plan, study.run, study.status),
+    "Study": (study.check, study.plan, study.run, study.score, study.status),
     "Decide": (decide.results, decide.pareto),
     "Deliver": (deliver.report,),
-    "Tools": (corrupt.corrupt, gallery.gallery, sensitivity.sensitivity, tools.list_, tools.schema),
+    "Tools": (
+        *(corrupt.corrupt, gallery.gallery, sensitivity.sensitivity, foreign.kit),
+        *(tools.list_, tools.schema),
+    ),
 }
 
 for group, commands in _GROUPS.items():
     for command in commands:
         app.command(command.__name__.rstrip("_"), rich_help_panel=group)(command)
+
+app.add_typer(foreign.import_, name="import", rich_help_panel="Tools")

@@ -120,6 +120,29 @@ def engine_of(name: str, workers: int | None, threads: int) -> Engine:
     return engine
 
 
+def score(
+    folder: RunFolder,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Also compute this metric; may be repeated."),
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="inline, processes, or auto: processes where there are cores.")
+    ] = "auto",
+) -> int:
+    """Recompute all metrics of a run from its stored predictions; no model is needed."""
+    from shrinkproof.cli.progress import watcher
+    from shrinkproof.cli.tables import print_outcome
+    from shrinkproof.study.scoring import rescore
+
+    with watcher() as progress:
+        results = rescore(
+            folder, add=metric or (), engine=engine_of(engine, None, 1), progress=progress
+        )
+    print_outcome(results)
+    return UNFINISHED if results.failures else DONE
+
+
 def status(folder: RunFolder, json: AsJson = False) -> int:
     """Show what of a run is done, failed and missing."""
     from shrinkproof.results import Results

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shrinkproof.metrics.names import NULL_P, bare_name
 from shrinkproof.selectors import Selector
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from shrinkproof.table import Number
 
 _NONE = "-"
+
+_LEVEL = 0.05
+"""A p-value from here on shows nothing."""
 
 
 def _console() -> Console:
@@ -106,11 +110,24 @@ def _numbers(results: Results, candidate: Candidate) -> tuple[str, ...]:
     return (
         _percent(find(label, split, Selector("accuracy.top1", "clean"))),
         _percent(find(label, split, Selector("robustness.mean_error"))),
-        _percent(find(label, split, Selector("calibration.ece", "clean"))),
+        _percent(find(label, split, Selector(_ece(results), "clean"))) + _chance(results, label),
         _kilobytes(find(label, "", Selector("cost.bytes"))),
         _kilobytes(find(label, "", Selector("cost.bytes_zip"))),
         _plain(find(label, "", Selector("cost.latency_ratio")), ".2f"),
     )
+
+
+def _ece(results: Results) -> str:
+    """Return the calibration error as the study spells it, with its settings."""
+    scored = (name for name in results.metrics if bare_name(name) == "calibration.ece")
+    return next(scored, "calibration.ece")
+
+
+def _chance(results: Results, label: str) -> str:
+    """Return a sign where a perfectly calibrated model would show an error as large."""
+    selector = Selector(NULL_P + _ece(results), "clean")
+    p = results.numbers.find(label, results.printing, selector).value
+    return "~" if p is not None and p >= _LEVEL else ""
 
 
 def _print_failures(console: Console, results: Results) -> None:
@@ -126,6 +143,7 @@ def _legend(results: Results, signs: str) -> str:
     corrupted = sum(not c.is_clean for c in results.spec.conditions_list())
     known = {
         "±": "± is half the 95 % interval",
+        "~": "~ means no more than a calibrated model would show",
         "*": "* means contaminated, see the caveats",
         _NONE: f"{_NONE} means not measured",
     }
@@ -169,6 +187,25 @@ def print_outcome(results: Results) -> None:
         for sentence in decision.why:
             console.print(sentence, markup=False)
     console.print(f"report: {results.report()}", markup=False, soft_wrap=True)
+    console.print(f"It shows {_contents(results)}.", markup=False)
+
+
+def _contents(results: Results) -> str:
+    """Return what the report has besides the table."""
+    evaluators = {cell.evaluator for cell in results.cells}
+    conditions = results.spec.conditions_list()
+    kinds = {item.kind for item in results.summary.exhibits}
+    parts = {
+        "trade-off": True,
+        "errors by corruption and severity": any(not c.is_clean for c in conditions),
+        "calibration beside chance": any(m.startswith("calibration.") for m in results.metrics),
+        "flips and damage per class": "exemplars" in kinds,
+        "tests against margins": bool(results.spec.measure.margins),
+        "heat maps": "saliency" in evaluators,
+        "costs": bool(evaluators & {"size", "latency"}),
+    }
+    *first, last = (name for name, is_there in parts.items() if is_there)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def print_decision(results: Results) -> None:

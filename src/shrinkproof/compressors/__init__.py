@@ -10,6 +10,7 @@ COMPRESSORS = Registry(
     {
         "cluster": "shrinkproof.compressors.cluster:Clustering",
         "finetune": "shrinkproof.compressors.finetune:FineTuning",
+        "finetune.until": "shrinkproof.compressors.partial:PartialTraining",
         "fold": "shrinkproof.compressors.fold:Fold",
         "prune.channels": "shrinkproof.compressors.channels:ChannelPruning",
         "prune.weights": "shrinkproof.compressors.weights:WeightPruning",

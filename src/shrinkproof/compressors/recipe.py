@@ -90,7 +90,7 @@ class Recipe:
             inner = replace(
                 context,
                 stream=_substream(context.stream, step.name, seen[step.name]),
-                scratch=context.scratch and context.scratch / f"{position}-{step.name}",
+                scratch=context.scratch and context.scratch / f"{position}-{_scratch_name(step)}",
                 changes=tuple(changes),
                 teacher=teacher,
                 trained=trained,
@@ -149,6 +149,11 @@ class Recipe:
                 f"{compressing[0]}: the model must have convolutions or fully connected layers, "
                 f"got none in {type(model).__name__}"
             )
+
+
+def _scratch_name(step: Compressor) -> str:
+    """Return the name of a step's folder; a part of a training shares that of the whole."""
+    return getattr(step, "scratch_name", step.name)
 
 
 def _substream(

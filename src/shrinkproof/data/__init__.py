@@ -13,6 +13,7 @@ DATA: Final = Registry(
         "arrays": "shrinkproof.data.arrays:Arrays",
         "cifar10": "shrinkproof.data.cifar:Cifar10",
         "digits": "shrinkproof.data.digits:Digits",
+        "foreign": "shrinkproof.data.foreign:Foreign",
         "imagefolder": "shrinkproof.data.imagefolder:ImageFolder",
     },
 )

@@ -7,6 +7,7 @@ EVALUATORS = Registry(
     "shrinkproof.evaluators",
     {
         "latency": "shrinkproof.evaluators.latency:Latency",
+        "saliency": "shrinkproof.evaluators.saliency:Saliency",
         "scores": "shrinkproof.evaluators.scores:Scores",
         "size": "shrinkproof.evaluators.size:Size",
     },

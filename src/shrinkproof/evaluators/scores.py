@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from shrinkproof.engines.inline import attempt
 from shrinkproof.errors import ModelError
 from shrinkproof.evaluators.subject import Subject
-from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.spelling import metric_of
 from shrinkproof.predictions import ClassificationPredictions
-from shrinkproof.protocols import Measurement
+from shrinkproof.protocols import Measurement, Undefined
 from shrinkproof.records import Condition, Failure
 from shrinkproof.registry import Strings, component
 from shrinkproof.statistics import Interval, bootstrap_weights, intervals
@@ -28,10 +29,11 @@ class Scores:
     """Predictions of every candidate on the same images, and the metrics from them.
 
     One pass reads and corrupts each batch once; every candidate predicts it while it is in
-    memory. The metrics see complete predictions, so that adding a metric costs no inference.
+    memory. The metrics see complete predictions, so that adding a metric costs no inference:
+    a pass computes the fast ones, all others come from the stored predictions afterwards.
 
     Attributes:
-        metrics: registered names of the metrics.
+        metrics: names of the metrics, with their settings: ``calibration.ece[bins=10]``.
         replicates: bootstrap replicates of the intervals.
         seed: seed of the bootstrap; one matrix of weights serves all candidates, conditions and
             metrics of a split, so that comparisons are paired.
@@ -47,8 +49,12 @@ class Scores:
 
     def versions(self) -> dict[str, int]:
         """Return what made the numbers: the metrics' versions and the number of replicates."""
-        made = {name: int(METRICS.get(name).version) for name in self.metrics}
+        made = {name: int(metric_of(name).version) for name in self.metrics}
         return {**made, "replicates": self.replicates}
+
+    def fast(self) -> Scores:
+        """Return what a pass computes while it evaluates images."""
+        return replace(self, metrics=tuple(n for n in self.metrics if metric_of(n).is_fast))
 
     def measure(
         self,
@@ -104,34 +110,38 @@ class Scores:
         self, predictions: ClassificationPredictions, weights: NDArray[np.float32], part: str
     ) -> list[Measurement]:
         groups = predictions.groups
-        metrics = [METRICS.create(name) for name in self.metrics]
-        terms = {metric.name: metric.terms(predictions) for metric in metrics}
+        metrics = {name: metric_of(name) for name in self.metrics}
+        terms = {name: metric.terms(predictions) for name, metric in metrics.items()}
         stated = intervals(
             {name: item for name, item in terms.items() if item is not None},
             weights,
             group_count=None if groups is None else len(np.unique(groups)),
         )
         return [
-            _measurement(metric, predictions, stated.get(metric.name, NO_INTERVAL), part)
-            for metric in metrics
+            _measurement(name, metric, predictions, stated.get(name, NO_INTERVAL), part)
+            for name, metric in metrics.items()
         ]
 
 
 def _measurement(
-    metric: Any, predictions: ClassificationPredictions, stated: Interval, part: str
+    name: str, metric: Any, predictions: ClassificationPredictions, stated: Interval, part: str
 ) -> Measurement:
-    value = float(metric(predictions))
-    is_undefined = math.isnan(value)
+    value = metric(predictions)
+    if not isinstance(value, Undefined) and math.isnan(value):
+        value = Undefined("undefined for these images")
+    is_undefined = isinstance(value, Undefined)
+    shown = Interval(reason=value.reason) if is_undefined else stated
+    caveat = metric.caveat(predictions) if hasattr(metric, "caveat") and not is_undefined else ""
     return Measurement(
-        metric=metric.name,
-        value=None if is_undefined else value,
+        metric=name,
+        value=None if is_undefined else float(value),
         unit=metric.unit,
         better=metric.better.value,
-        low=None if is_undefined else stated.low,
-        high=None if is_undefined else stated.high,
-        interval="" if is_undefined else stated.method,
+        low=shown.low,
+        high=shown.high,
+        interval=shown.method,
         count=len(predictions),
-        reason="undefined for these images" if is_undefined else stated.reason,
+        reason="; ".join(text for text in (caveat, shown.reason) if text),
         slice=part,
     )
 

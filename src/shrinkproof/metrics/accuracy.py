@@ -1,4 +1,4 @@
-"""Means over images: top-1 accuracy, negative log-likelihood, and the Brier score."""
+"""How good predictions are: accuracy, its worst class, log-likelihood, and Brier scores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.metrics.derived import derived
+from shrinkproof.metrics.derived import NO_IMAGES, derived
 from shrinkproof.predictions import ClassificationPredictions
-from shrinkproof.protocols import Better
+from shrinkproof.protocols import Better, Undefined
 from shrinkproof.registry import component
 from shrinkproof.statistics import Terms
 
@@ -45,6 +45,7 @@ class Top1:
     unit: ClassVar[str] = "fraction"
     better: ClassVar[Better] = Better.HIGHER
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_fast: ClassVar[bool] = True
 
     def __call__(self, predictions: ClassificationPredictions) -> float:
         """Return the value; ``nan`` where it is undefined."""
@@ -84,6 +85,7 @@ class NLL:
     unit: ClassVar[str] = "nat"
     better: ClassVar[Better] = Better.LOWER
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    is_fast: ClassVar[bool] = True
 
     def __call__(self, predictions: ClassificationPredictions) -> float:
         """Return the value; ``nan`` where it is undefined."""
@@ -122,6 +124,7 @@ class Brier:
     unit: ClassVar[str] = "ratio"
     better: ClassVar[Better] = Better.LOWER
     range: ClassVar[tuple[float, float]] = (0.0, 2.0)
+    is_fast: ClassVar[bool] = True
 
     def __call__(self, predictions: ClassificationPredictions) -> float:
         """Return the value; ``nan`` where it is undefined."""
@@ -130,3 +133,130 @@ class Brier:
     def terms(self, predictions: ClassificationPredictions) -> Terms:
         """Return the Brier score of each image, (N, 1)."""
         return Terms(values=derived(predictions).brier[:, None], kind="mean")
+
+
+@component
+class TopBrier:
+    """Mean squared distance between confidence and whether the prediction is right.
+
+    The Brier score of the one event "the predicted class is the true one": zero for a certain and
+    correct prediction, 1 for a certain and wrong one. The decompositions of `murphy` and `corp`
+    split this number.
+
+    Input: logits (N, C) float32, target (N,) int64; N >= 1.
+    Output: plain number in [0, 1], lower is better. Undefined (nan) for N = 0.
+    Differences: ``accuracy.brier`` sums over all classes and looks at the probability of each.
+    Reference: Brier 1950, doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+
+    Example:
+        >>> import numpy as np
+        >>> predictions = ClassificationPredictions(
+        ...     logits=np.zeros((1, 2), dtype=np.float32),
+        ...     target=np.array([1]),
+        ...     index=np.arange(1),
+        ... )
+        >>> TopBrier()(predictions)
+        0.25
+    """
+
+    name: ClassVar[str] = "accuracy.brier_top"
+    version: ClassVar[int] = 1
+    unit: ClassVar[str] = "ratio"
+    better: ClassVar[Better] = Better.LOWER
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_fast: ClassVar[bool] = True
+
+    def __call__(self, predictions: ClassificationPredictions) -> float:
+        """Return the value; ``nan`` where it is undefined."""
+        return _mean(_squares(predictions))
+
+    def terms(self, predictions: ClassificationPredictions) -> Terms:
+        """Return the squared distance of each image, (N, 1)."""
+        return Terms(values=_squares(predictions)[:, None], kind="mean")
+
+
+@component
+class WorstClass:
+    """Smallest share of the images of a class that are classified correctly.
+
+    Classes without images have no recall and do not count. The smallest of many shares is low by
+    chance alone, the more so the fewer images a class has: compare it between networks that saw
+    the same images.
+
+    Input: logits (N, C) float32, target (N,) int64; N >= 1.
+    Output: fraction in [0, 1], higher is better. Undefined for N = 0. The caveat names the worst
+        class and the classes without images.
+    Reference: Sagawa et al. 2020, arXiv:1911.08731 (worst-group accuracy).
+
+    Example:
+        >>> import numpy as np
+        >>> predictions = ClassificationPredictions(
+        ...     logits=np.array([[2, 0], [0, 1], [0, 1]], dtype=np.float32),
+        ...     target=np.array([0, 0, 1]),
+        ...     index=np.arange(3),
+        ... )
+        >>> WorstClass()(predictions)
+        0.5
+        >>> WorstClass().caveat(predictions)
+        'worst class: 0 (2 images)'
+    """
+
+    name: ClassVar[str] = "accuracy.worst_class"
+    version: ClassVar[int] = 1
+    unit: ClassVar[str] = "fraction"
+    better: ClassVar[Better] = Better.HIGHER
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_fast: ClassVar[bool] = True
+
+    def __call__(self, predictions: ClassificationPredictions) -> float | Undefined:
+        """Return the value, or why it is undefined."""
+        count_C, right_C = _by_class(predictions)
+        if not count_C.any():
+            return NO_IMAGES
+        return float((right_C / np.maximum(count_C, 1))[count_C > 0].min())
+
+    def caveat(self, predictions: ClassificationPredictions) -> str:
+        """Return which class it is, and which classes have no images."""
+        count_C, right_C = _by_class(predictions)
+        if not count_C.any():
+            return ""
+        recall_C = np.where(count_C > 0, right_C / np.maximum(count_C, 1), 2.0)
+        worst = int(recall_C.argmin())
+        images = f"{int(count_C[worst])} image{'s' if count_C[worst] != 1 else ''}"
+        missing = without_images(predictions)
+        return f"worst class: {worst} ({images})" + (f"; {missing}" if missing else "")
+
+    def terms(self, predictions: ClassificationPredictions) -> None:
+        """A smallest share is no mean over images: there are no terms."""
+
+
+def without_images(predictions: ClassificationPredictions) -> str:
+    """Return a sentence such as ``classes 3, 7 of 10 have no images``, empty where all have some.
+
+    More than six are counted and the first six named.
+    """
+    count_C = np.bincount(predictions.target, minlength=predictions.logits.shape[1])
+    missing = np.flatnonzero(count_C == 0).tolist()
+    if not missing:
+        return ""
+    if len(missing) == 1:
+        return f"class {missing[0]} of {len(count_C)} has no images"
+    named = ", ".join(str(k) for k in missing[:6])
+    if len(missing) > 6:
+        return f"{len(missing)} of {len(count_C)} classes have no images ({named}, ...)"
+    return f"classes {named} of {len(count_C)} have no images"
+
+
+def _by_class(
+    predictions: ClassificationPredictions,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return how many images each class has and how many of them are right, both (C,)."""
+    num_classes = predictions.logits.shape[1]
+    count_C = np.bincount(predictions.target, minlength=num_classes).astype(np.int64)
+    right_C = np.bincount(predictions.target, derived(predictions).correct, minlength=num_classes)
+    return count_C, np.asarray(right_C, dtype=np.float64)
+
+
+def _squares(predictions: ClassificationPredictions) -> NDArray[np.float64]:
+    values = derived(predictions)
+    return np.asarray((values.confidence - values.correct) ** 2)

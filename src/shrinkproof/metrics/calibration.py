@@ -1,6 +1,12 @@
-"""How far confidence is from accuracy: binned calibration errors and reliability diagrams.
+"""How far confidence is from accuracy: expected calibration error and reliability diagrams.
 
-Temperature scaling has its own file, `temperature`.
+Other summaries of the same bins stand in `binned`, per-class errors in `classwise`, errors without
+bins in `unbinned`, decompositions of the Brier score in `murphy` and `corp`, and temperature
+scaling in `temperature`.
+
+Confidence is the softmax of the stored float32 logits in double precision. Saturated softmax is
+exactly 0 or 1 there and counts as such, nothing is clipped. Equal logits in any order of classes
+are a tie (to 12 digits); probabilities of 8 bit are ties where their logits are.
 """
 
 from __future__ import annotations
@@ -8,14 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
 
 from shrinkproof.errors import UsageError
-from shrinkproof.metrics.derived import Derived, derived
+from shrinkproof.metrics.binning import Binning, Bins, edges
+from shrinkproof.metrics.derived import derived
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Better
 from shrinkproof.records import Json
@@ -23,12 +29,6 @@ from shrinkproof.registry import component
 from shrinkproof.statistics import Terms
 
 # Shape suffixes: N images, B bins.
-
-Bins = Annotated[int, pydantic.Field(ge=1, le=1000, json_schema_extra={"unit": "count"})]
-"""Number of confidence bins."""
-
-TIE_DIGITS: Final = 12
-"""Confidences that agree to so many digits are equal: what differs is the order of a sum."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,15 +79,15 @@ def reliability(
     sums_3B = np.zeros((3, bins))
     for one in predictions:
         values = derived(one)
-        bin_N = _equal_width(values.confidence, bins)
+        bin_N = values.bin_of("equal-width", bins)
         for row, weights_N in enumerate((None, values.confidence, values.correct)):
             sums_3B[row] += np.bincount(bin_N, weights_N, minlength=bins)
     filled = np.flatnonzero(sums_3B[0])
     count_B, confidence_B, correct_B = sums_3B[:, filled]
-    edges = _edges(bins)
+    edges_B = edges(bins)
     return ReliabilityBins(
-        low=edges[filled],
-        high=edges[filled + 1],
+        low=edges_B[filled],
+        high=edges_B[filled + 1],
         count=count_B.astype(np.int64),
         confidence=confidence_B / count_B,
         accuracy=correct_B / count_B,
@@ -129,18 +129,18 @@ class ExpectedCalibrationError:
     unit: ClassVar[str] = "fraction"
     better: ClassVar[Better] = Better.LOWER
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_fast: ClassVar[bool] = True
 
     bins: Bins = 15
 
     def __call__(self, predictions: ClassificationPredictions) -> float:
         """Return the value; ``nan`` where it is undefined."""
-        values = derived(predictions)
-        return _gap(values, _equal_width(values.confidence, self.bins))
+        return _gap(predictions, "equal-width", self.bins)
 
     def terms(self, predictions: ClassificationPredictions) -> Terms:
         """Return confidence minus correctness in the column of each image's bin, (N, bins)."""
-        values = derived(predictions)
-        return _terms(values, _equal_width(values.confidence, self.bins), self.bins)
+        bin_N = derived(predictions).bin_of("equal-width", self.bins)
+        return _terms(predictions, bin_N, self.bins)
 
 
 @component
@@ -177,57 +177,76 @@ class EqualMassCalibrationError:
     unit: ClassVar[str] = "fraction"
     better: ClassVar[Better] = Better.LOWER
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_fast: ClassVar[bool] = True
 
     bins: Bins = 15
 
     def __call__(self, predictions: ClassificationPredictions) -> float:
         """Return the value; ``nan`` where it is undefined."""
-        values = derived(predictions)
-        return _gap(values, _equal_mass(values.confidence, self.bins))
+        return _gap(predictions, "equal-mass", self.bins)
 
     def terms(self, predictions: ClassificationPredictions) -> Terms:
         """Return confidence minus correctness in the column of each image's bin, (N, <= bins).
 
         The bins are those of the full sample; resampling does not move them.
         """
-        values = derived(predictions)
-        bin_N = _equal_mass(values.confidence, self.bins)
-        return _terms(values, bin_N, int(bin_N.max(initial=0)) + 1)
+        bin_N = derived(predictions).bin_of("equal-mass", self.bins)
+        return _terms(predictions, bin_N, int(bin_N.max(initial=0)) + 1)
 
 
-def _edges(bins: int) -> NDArray[np.float64]:
-    return np.arange(bins + 1) / bins
+@component
+class ConfidenceGap:
+    """Mean confidence minus accuracy: above 0 the model is too sure on average.
+
+    What one global correction would remove. Ties and saturated confidences need no rule here.
+
+    Input: logits (N, C) float32, target (N,) int64; N >= 1.
+    Output: fraction in [-1, 1], 0 is calibrated on average. Undefined (nan) for N = 0.
+    Differences: the expected calibration error with one bin is its absolute value.
+    Reference: Guo et al. 2017, doi:10.5555/3305381.3305518.
+
+    Example:
+        >>> import numpy as np
+        >>> predictions = ClassificationPredictions(
+        ...     logits=np.log(np.array([[0.75, 0.25], [0.5, 0.5]], dtype=np.float32)),
+        ...     target=np.array([1, 0]),
+        ...     index=np.arange(2),
+        ... )
+        >>> round(ConfidenceGap()(predictions), 6)
+        0.125
+    """
+
+    name: ClassVar[str] = "calibration.confidence_gap"
+    version: ClassVar[int] = 1
+    unit: ClassVar[str] = "fraction"
+    better: ClassVar[Better] = Better.NONE
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    is_fast: ClassVar[bool] = True
+
+    def __call__(self, predictions: ClassificationPredictions) -> float:
+        """Return the value; ``nan`` where it is undefined."""
+        return float(_residual(predictions).mean()) if len(predictions) else math.nan
+
+    def terms(self, predictions: ClassificationPredictions) -> Terms:
+        """Return confidence minus correctness of each image, (N, 1)."""
+        return Terms(values=_residual(predictions)[:, None], kind="mean")
 
 
-def _equal_width(confidence_N: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
-    """Return the bin of each image, (N,), 0 to bins - 1; upper edges included."""
-    bin_N = np.searchsorted(_edges(bins), confidence_N, side="left") - 1
-    return np.clip(bin_N, 0, bins - 1)
+def _residual(predictions: ClassificationPredictions) -> NDArray[np.float64]:
+    values = derived(predictions)
+    return values.confidence - values.correct
 
 
-def _equal_mass(confidence_N: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
-    """Return the bin of each image, (N,), numbered without gaps; equal values share one."""
-    count = len(confidence_N)
-    if not count:
-        return np.zeros(0, dtype=np.int64)
-    # The same logits in another order of classes sum up to another last bit: still a tie.
-    tied_N = np.round(confidence_N, TIE_DIGITS)
-    size, extra = divmod(count, bins)
-    ends = np.cumsum(np.where(np.arange(bins) < extra, size + 1, size))
-    upper = np.unique(np.sort(tied_N)[ends[ends > 0] - 1])
-    return np.searchsorted(upper, tied_N, side="left").astype(np.int64)
-
-
-def _gap(values: Derived, bin_N: NDArray[np.int64]) -> float:
+def _gap(predictions: ClassificationPredictions, binning: Binning, bins: int) -> float:
     """Return the sum over bins of |sum of (confidence - correct)| / N; ``nan`` for N = 0."""
-    count = len(bin_N)
+    count = len(predictions)
     if not count:
         return math.nan
-    gap_B = np.bincount(bin_N, values.confidence - values.correct)
+    gap_B = np.bincount(derived(predictions).bin_of(binning, bins), _residual(predictions))
     return float(np.abs(gap_B).sum() / count)
 
 
-def _terms(values: Derived, bin_N: NDArray[np.int64], bins: int) -> Terms:
+def _terms(predictions: ClassificationPredictions, bin_N: NDArray[np.int64], bins: int) -> Terms:
     gaps_NB = np.zeros((len(bin_N), bins))
-    gaps_NB[np.arange(len(bin_N)), bin_N] = values.confidence - values.correct
+    gaps_NB[np.arange(len(bin_N)), bin_N] = _residual(predictions)
     return Terms(values=gaps_NB, kind="absolute-sum")

@@ -1,17 +1,22 @@
 """The one table of all metric names: unit, direction, meaning, and whether there is a condition.
 
 Registered metrics (``METRICS``) and derived numbers stand here side by side; plugins add their own
-through their class attributes and need no line here.
+through their class attributes and need no line here. A name may carry settings in brackets,
+``calibration.ece[bins=10]``, and what is computed from a number carries a prefix before its name,
+``change.accuracy.top1``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from shrinkproof.protocols import Better
 
 _HIGHER, _LOWER, _NONE = Better.HIGHER, Better.LOWER, Better.NONE
+
+PROBABILITY: Final = "probability"
+"""Unit of p-values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +25,8 @@ class MetricName:
 
     Attributes:
         name: dotted name, as in study files and tables.
-        unit: ``fraction`` (0 to 1), ``ratio`` (a plain number), ``nat``, ``count``, ``bytes`` or
-            ``seconds``.
+        unit: ``fraction`` (0 to 1), ``ratio`` (a plain number), ``nat``, ``count``, ``bytes``,
+            ``seconds`` or ``probability`` (a p-value).
         better: which direction is better.
         summary: what it is, in one line.
         per_condition: True where it is measured under one condition (selectors then need
@@ -33,6 +38,88 @@ class MetricName:
     better: Better
     summary: str
     per_condition: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What is computed from another number.
+
+    Attributes:
+        text: what stands before the other number's name, with its dot.
+        summary: what it is, in front of the other number's summary.
+        keeps: which of ``unit`` and ``better`` are those of the other number.
+    """
+
+    text: str
+    summary: str
+    keeps: Literal["both", "unit", "none"] = "both"
+
+
+CHANGE: Final = "change."
+FROM_CONTROL: Final = "change_from_control."
+SCALED: Final = "scaled."
+SCALED_BY_BASELINE: Final = "scaled_by_baseline."
+NULL_MEAN: Final = "null_mean."
+NULL_Q95: Final = "null_q95."
+NULL_P: Final = "null_p."
+MCNEMAR_P: Final = "mcnemar_p."
+MCNEMAR_P_HOLM: Final = "mcnemar_p_holm."
+NONINFERIOR_P: Final = "noninferior_p."
+NONINFERIOR_P_HOLM: Final = "noninferior_p_holm."
+EQUIVALENT_P: Final = "equivalent_p."
+ACROSS_REPEATS: Final = "across_repeats."
+ACROSS_REPEATS_SD: Final = "across_repeats_sd."
+
+PREFIXES: Final = (
+    Prefix(CHANGE, "candidate minus baseline:"),
+    Prefix(FROM_CONTROL, "candidate minus control:"),
+    Prefix(SCALED, "after scaling with its own temperature:"),
+    Prefix(SCALED_BY_BASELINE, "after scaling with the baseline's temperature:"),
+    Prefix(NULL_MEAN, "mean that a perfectly calibrated model would show:", "unit"),
+    Prefix(NULL_Q95, "95 % quantile that a perfectly calibrated model would show:", "unit"),
+    Prefix(NULL_P, "p-value of perfect calibration:", "none"),
+    Prefix(MCNEMAR_P, "p-value of no difference to the baseline, McNemar:", "none"),
+    Prefix(MCNEMAR_P_HOLM, "the same after Holm's correction over the family:", "none"),
+    Prefix(NONINFERIOR_P, "p-value of being worse than the margin allows:", "none"),
+    Prefix(NONINFERIOR_P_HOLM, "the same after Holm's correction over the family:", "none"),
+    Prefix(EQUIVALENT_P, "p-value of differing by more than the margin, either way:", "none"),
+    Prefix(ACROSS_REPEATS, "mean over trainings with other seeds:"),
+    Prefix(ACROSS_REPEATS_SD, "standard deviation over trainings with other seeds:", "unit"),
+)
+"""All prefixes; a name may carry several, the last computed first."""
+
+
+def known_metric(name: str) -> MetricName | None:
+    """Return what is known of a name with its settings and prefixes, or None for unknown ones."""
+    for prefix in PREFIXES:
+        if name.startswith(prefix.text):
+            inner = known_metric(name.removeprefix(prefix.text))
+            return None if inner is None else _prefixed(prefix, name, inner)
+    found = METRIC_NAMES.get(name.partition("[")[0])
+    return None if found is None else replace(found, name=name)
+
+
+def _prefixed(prefix: Prefix, name: str, inner: MetricName) -> MetricName:
+    return replace(
+        inner,
+        name=name,
+        unit=PROBABILITY if prefix.keeps == "none" else inner.unit,
+        better=inner.better if prefix.keeps == "both" else _NONE,
+        summary=f"{prefix.summary} {inner.summary}",
+    )
+
+
+def without_prefixes(name: str) -> str:
+    """Return the name of the number that a name with prefixes was computed from."""
+    for prefix in PREFIXES:
+        if name.startswith(prefix.text):
+            return without_prefixes(name.removeprefix(prefix.text))
+    return name
+
+
+def bare_name(name: str) -> str:
+    """Return a name without its prefixes and settings."""
+    return without_prefixes(name).partition("[")[0]
 
 
 def _table(*rows: MetricName) -> dict[str, MetricName]:
@@ -49,11 +136,18 @@ def _alone(name: str, unit: str, better: Better, summary: str) -> MetricName:
 
 METRIC_NAMES: Final[dict[str, MetricName]] = _table(
     _at_condition("accuracy.top1", "fraction", _HIGHER, "share of images classified correctly"),
-    _at_condition("accuracy.nll", "nat", _LOWER, "mean negative log-likelihood of the true class"),
     _at_condition(
-        "accuracy.nll_scaled", "nat", _LOWER, "negative log-likelihood after temperature scaling"
+        "accuracy.recall",
+        "fraction",
+        _HIGHER,
+        "share of the images of a class classified correctly",
     ),
+    _at_condition("accuracy.worst_class", "fraction", _HIGHER, "smallest recall of a class"),
+    _at_condition("accuracy.nll", "nat", _LOWER, "mean negative log-likelihood of the true class"),
     _at_condition("accuracy.brier", "ratio", _LOWER, "Brier score, sum over classes, 0 to 2"),
+    _at_condition(
+        "accuracy.brier_top", "ratio", _LOWER, "Brier score of the predicted class alone, 0 to 1"
+    ),
     _at_condition(
         "calibration.ece", "fraction", _LOWER, "expected calibration error, equal-width bins"
     ),
@@ -64,17 +158,202 @@ METRIC_NAMES: Final[dict[str, MetricName]] = _table(
         "expected calibration error, bins of equal mass",
     ),
     _at_condition(
-        "calibration.ece_scaled",
+        "calibration.ece_l2", "fraction", _LOWER, "root mean squared calibration error over bins"
+    ),
+    _at_condition("calibration.ece_max", "fraction", _LOWER, "largest gap of a bin"),
+    _at_condition(
+        "calibration.ece_debiased",
         "fraction",
         _LOWER,
-        "expected calibration error after temperature scaling",
+        "root mean squared calibration error, bias removed",
+    ),
+    _at_condition(
+        "calibration.ece_sweep",
+        "fraction",
+        _LOWER,
+        "calibration error with as many bins as stay monotone",
+    ),
+    _at_condition(
+        "calibration.ace", "fraction", _LOWER, "adaptive calibration error: every class, equal mass"
+    ),
+    _at_condition(
+        "calibration.classwise_ece",
+        "fraction",
+        _LOWER,
+        "expected calibration error, mean over the classes",
+    ),
+    _at_condition(
+        "calibration.smooth_ece",
+        "fraction",
+        _LOWER,
+        "calibration error of smoothed residuals, without bins",
+    ),
+    _at_condition(
+        "calibration.ks", "fraction", _LOWER, "largest cumulated gap over confidence, without bins"
+    ),
+    _at_condition(
+        "calibration.confidence_gap", "fraction", _NONE, "mean confidence minus accuracy"
+    ),
+    _at_condition(
+        "calibration.overconfidence",
+        "fraction",
+        _LOWER,
+        "part of the calibration error from bins too sure",
+    ),
+    _at_condition(
+        "calibration.underconfidence",
+        "fraction",
+        _LOWER,
+        "part of the calibration error from bins too unsure",
+    ),
+    _at_condition(
+        "calibration.murphy_reliability",
+        "ratio",
+        _LOWER,
+        "reliability: part of the Brier score from miscalibration",
+    ),
+    _at_condition(
+        "calibration.murphy_resolution", "ratio", _HIGHER, "resolution: what the bins tell apart"
+    ),
+    _at_condition(
+        "calibration.murphy_uncertainty",
+        "ratio",
+        _NONE,
+        "uncertainty: Brier score of the base rate",
+    ),
+    _at_condition(
+        "calibration.murphy_within",
+        "ratio",
+        _NONE,
+        "spread within bins that reliability and resolution miss",
+    ),
+    _at_condition(
+        "calibration.corp_miscalibration",
+        "ratio",
+        _LOWER,
+        "miscalibration by isotonic recalibration (CORP)",
+    ),
+    _at_condition(
+        "calibration.corp_discrimination",
+        "ratio",
+        _HIGHER,
+        "discrimination by isotonic recalibration (CORP)",
+    ),
+    _at_condition(
+        "calibration.corp_uncertainty", "ratio", _NONE, "uncertainty of the CORP decomposition"
     ),
     _alone("calibration.temperature", "ratio", _NONE, "temperature fitted on the select split"),
+    _at_condition(
+        "selective.auroc",
+        "fraction",
+        _HIGHER,
+        "how well confidence ranks right above wrong answers",
+    ),
+    _at_condition(
+        "selective.aupr_error",
+        "fraction",
+        _HIGHER,
+        "precision-recall area of finding wrong answers",
+    ),
+    _at_condition(
+        "selective.aupr_success",
+        "fraction",
+        _HIGHER,
+        "precision-recall area of finding right answers",
+    ),
+    _at_condition(
+        "selective.fpr95", "fraction", _LOWER, "wrong answers kept where 95 % of the right ones are"
+    ),
+    _at_condition(
+        "selective.aurc", "fraction", _LOWER, "error among the most confident, mean over coverages"
+    ),
+    _at_condition(
+        "selective.eaurc",
+        "fraction",
+        _LOWER,
+        "area under the risk-coverage curve above the optimum",
+    ),
+    _at_condition("selective.augrc", "fraction", _LOWER, "undetected errors, mean over coverages"),
+    _at_condition(
+        "selective.risk_at_coverage",
+        "fraction",
+        _LOWER,
+        "error among the most confident share of the images",
+    ),
+    _at_condition(
+        "selective.coverage_at_risk",
+        "fraction",
+        _HIGHER,
+        "largest share of images at an acceptable error",
+    ),
     _at_condition(
         "fidelity.agreement",
         "fraction",
         _HIGHER,
         "share of images on which twin and artifact predict the same class",
+    ),
+    _at_condition(
+        "flips.churn",
+        "fraction",
+        _NONE,
+        "share of images whose predicted class is not the baseline's",
+    ),
+    _at_condition(
+        "flips.negative", "fraction", _LOWER, "share of images that only the baseline gets right"
+    ),
+    _at_condition(
+        "flips.positive", "fraction", _HIGHER, "share of images that only the candidate gets right"
+    ),
+    _at_condition(
+        "flips.churn_from_control",
+        "fraction",
+        _NONE,
+        "share of images whose predicted class is not the control's",
+    ),
+    _at_condition(
+        "flips.negative_from_control",
+        "fraction",
+        _LOWER,
+        "share of images that only the control gets right",
+    ),
+    _at_condition(
+        "flips.positive_from_control",
+        "fraction",
+        _HIGHER,
+        "share of images that the control alone gets wrong",
+    ),
+    _at_condition(
+        "flips.worst_class_change",
+        "fraction",
+        _HIGHER,
+        "largest loss of recall of a class, against the baseline",
+    ),
+    _at_condition(
+        "robustness.error",
+        "fraction",
+        _LOWER,
+        "top-1 error, mean over the severities of a corruption or group",
+    ),
+    _at_condition(
+        "robustness.ce", "ratio", _LOWER, "corruption error relative to a named reference"
+    ),
+    _at_condition(
+        "robustness.ce_difference",
+        "fraction",
+        _LOWER,
+        "error under a corruption minus the reference's",
+    ),
+    _at_condition(
+        "robustness.relative_ce",
+        "ratio",
+        _LOWER,
+        "error added by a corruption relative to a named reference",
+    ),
+    _at_condition(
+        "robustness.relative_ce_difference",
+        "fraction",
+        _LOWER,
+        "error added by a corruption minus the reference's",
     ),
     _alone(
         "robustness.mean_error",
@@ -87,6 +366,78 @@ METRIC_NAMES: Final[dict[str, MetricName]] = _table(
         "ratio",
         _LOWER,
         "corruption error relative to a named reference, mean over the 15 standard corruptions",
+    ),
+    _alone(
+        "robustness.relative_mce",
+        "ratio",
+        _LOWER,
+        "added error relative to a named reference, mean over the 15 standard corruptions",
+    ),
+    _alone(
+        "robustness.mce_alexnet",
+        "ratio",
+        _LOWER,
+        "mean corruption error relative to AlexNet, as published for ImageNet-C",
+    ),
+    _alone(
+        "robustness.worst_error",
+        "fraction",
+        _LOWER,
+        "top-1 error under the worst corruption, mean over severities",
+    ),
+    _alone(
+        "robustness.retention",
+        "ratio",
+        _HIGHER,
+        "accuracy under corruption divided by clean accuracy",
+    ),
+    _alone(
+        "robustness.relative", "fraction", _HIGHER, "accuracy under corruption minus the baseline's"
+    ),
+    _alone(
+        "robustness.effective",
+        "fraction",
+        _HIGHER,
+        "accuracy under corruption minus that of dense networks of equal clean accuracy",
+    ),
+    _at_condition(
+        "saliency.hcc", "ratio", _HIGHER, "heat-map correlation with the baseline, mean over images"
+    ),
+    _at_condition(
+        "saliency.hcc_spread",
+        "ratio",
+        _NONE,
+        "standard deviation of the heat-map correlation over images",
+    ),
+    _at_condition(
+        "saliency.hcc_common",
+        "ratio",
+        _HIGHER,
+        "heat-map correlation on the images defined for all candidates",
+    ),
+    _at_condition(
+        "saliency.hcc_zero", "ratio", _HIGHER, "heat-map correlation, undefined ones counted as 0"
+    ),
+    _at_condition(
+        "saliency.undefined",
+        "fraction",
+        _NONE,
+        "share of images whose heat-map correlation is undefined",
+    ),
+    _at_condition(
+        "saliency.spearman", "ratio", _HIGHER, "rank correlation of the heat maps, mean over images"
+    ),
+    _at_condition(
+        "saliency.cosine", "ratio", _HIGHER, "cosine similarity of the heat maps, mean over images"
+    ),
+    _at_condition(
+        "saliency.ssim",
+        "ratio",
+        _HIGHER,
+        "structural similarity of the heat maps, mean over images",
+    ),
+    _at_condition(
+        "saliency.topk", "fraction", _HIGHER, "overlap of the hottest pixels, mean over images"
     ),
     _alone("cost.parameters", "count", _LOWER, "number of parameters"),
     _alone("cost.nonzero", "count", _LOWER, "number of parameters that are not zero"),

@@ -1,37 +1,92 @@
-"""Errors under corruption: the mean over the study's conditions, and mCE.
+"""Errors under corruption: per corruption and group, their mean, the worst, and what clean lost.
 
-Pure functions of per-image errors. Averages over whatever was measured and the standardized mCE
-have different names on purpose: mCE refuses partial input.
+Pure functions of per-image errors. A network measured elsewhere, of which only error rates are
+known, is one pseudo-image whose errors are those rates. Numbers relative to a reference, such as
+mCE, are in ``references``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.errors import UsageError
-from shrinkproof.records import SEVERITIES, STANDARD_15, Condition
-from shrinkproof.statistics import Terms, estimate
+from shrinkproof.protocols import Undefined
+from shrinkproof.records import CLEAN, SEVERITIES, STANDARD_15, Condition
+from shrinkproof.statistics import Terms, difference, estimate
 
-# Shape suffixes: N images, K corruptions.
+# Shape suffixes: N images.
 
 Errors = Mapping[Condition, NDArray[Any]]
 """Condition -> (N,) error of each image: bool or 0/1, or a fraction; one order of images."""
 
+Place = tuple[str, str]
+"""Name of a metric, and the corruption, the group or ``corrupted`` that it is about."""
 
-@dataclass(frozen=True, slots=True)
-class Undefined:
-    """A number that does not exist for this input.
+CORRUPTED: Final = "corrupted"
+"""Stands for all corrupted conditions together."""
+
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
+    "blur": ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    "weather": ("snow", "frost", "fog", "brightness"),
+    "digital": ("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    "extra": ("speckle_noise", "gaussian_blur", "spatter", "saturate"),
+}
+"""Groups of Hendrycks and Dietterich 2019, arXiv:1903.12261, figure 1; the four corruptions that
+they keep for validation are a group of their own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantity:
+    """One number before it has an interval.
 
     Attributes:
-        reason: why, in one sentence.
+        terms: what each image adds to it, or why it is undefined.
+        caveat: what a reader must know about it; empty for nothing.
     """
 
-    reason: str
+    terms: Terms | Undefined
+    caveat: str = ""
+
+    @property
+    def value(self) -> float | Undefined:
+        """The number itself, or why it is undefined."""
+        return self.terms if isinstance(self.terms, Undefined) else estimate(self.terms)
+
+
+def under_corruption(errors: Errors) -> dict[Place, Quantity]:
+    """Return the numbers that need no reference.
+
+    ``robustness.error`` of each corruption and each group of `GROUPS` with a corruption found here,
+    then ``robustness.mean_error``, ``robustness.worst_error`` and ``robustness.retention`` over
+    everything found here. A caveat lists what a mean is about, unless that is all five severities
+    of a corruption or of all corruptions of its group.
+
+    Args:
+        errors: error of each image under each condition; ``clean`` for the retention.
+
+    Raises:
+        UsageError: there is no corrupted condition, lengths differ, or an error is not 0 to 1.
+    """
+    corrupted = without_clean(errors)
+    check_errors(corrupted, "robustness.error")
+    found: dict[Place, Quantity] = {}
+    names = corruptions_of(errors)
+    groups = {g: tuple(n for n in members if n in names) for g, members in GROUPS.items()}
+    for place, members in {**{n: (n,) for n in names}, **groups}.items():
+        if members:
+            number = Quantity(error_terms(corrupted, members), averaged(corrupted, members, place))
+            found["robustness.error", place] = number
+    over = averaged(corrupted, names, CORRUPTED)
+    found["robustness.mean_error", CORRUPTED] = Quantity(mean_error_terms(corrupted), over)
+    found["robustness.worst_error", CORRUPTED] = worst_error(corrupted)
+    found["robustness.retention", CORRUPTED] = Quantity(retention_terms(errors))
+    return found
 
 
 def mean_error(errors: Errors) -> NDArray[np.float64]:
@@ -49,9 +104,11 @@ def mean_error(errors: Errors) -> NDArray[np.float64]:
 
     Reference: Hendrycks et al. 2020 (AugMix), arXiv:1912.02781.
     """
-    _check(errors, "robustness.mean_error")
+    check_errors(errors, "robustness.mean_error")
     total_N = np.zeros(len(next(iter(errors.values()))))
-    for values_N in errors.values():
+    for condition, values_N in errors.items():
+        if condition.is_clean:
+            raise UsageError("robustness.mean_error: clean is no corruption; leave it out")
         total_N += values_N
     return total_N / len(errors)
 
@@ -64,124 +121,132 @@ def mean_error_terms(errors: Errors) -> Terms:
     Raises:
         UsageError: as `mean_error`.
     """
-    values_N = mean_error(errors)
+    return mean_terms(mean_error(errors))
+
+
+def error_terms(errors: Errors, corruptions: Sequence[str]) -> Terms:
+    """Return the terms of ``robustness.error``, (N, 1): the mean over the severities found.
+
+    For several corruptions (a group) it is the mean of their means, so each has the same weight.
+
+    Raises:
+        UsageError: a corruption has no condition, lengths differ, or an error is not 0 to 1.
+    """
+    means = []
+    for name in corruptions:
+        own = {c: values_N for c, values_N in errors.items() if c.corruption == name}
+        check_errors(own, f"robustness.error of {name}")
+        means.append(np.mean(list(own.values()), axis=0, dtype=np.float64))
+    return mean_terms(np.mean(means, axis=0, dtype=np.float64))
+
+
+def averaged(errors: Errors, corruptions: Sequence[str], place: str) -> str:
+    """Return what a mean over corruptions averages; empty for all that the place stands for."""
+    names: dict[tuple[int, ...], list[str]] = {}
+    for name in corruptions:
+        found = tuple(s for s in SEVERITIES if Condition(name, s) in errors)
+        names.setdefault(found, []).append(name)
+    if list(names) == [SEVERITIES] and tuple(corruptions) == GROUPS.get(place, (place,)):
+        return ""
+    parts = []
+    for severities, members in names.items():
+        is_standard = set(members) == set(STANDARD_15)
+        who = "the 15 standard corruptions" if is_standard else ", ".join(members)
+        noun = "severity" if len(severities) == 1 else "severities"
+        parts.append(f"{who} at {noun} {', '.join(map(str, severities))}")
+    return f"mean over {'; '.join(parts)}"
+
+
+def worst_error(errors: Errors) -> Quantity:
+    """Return ``robustness.worst_error``: the largest mean over severities; the caveat names it.
+
+    The interval of its terms is that of the corruption chosen; that it was chosen on the same
+    images is said in the caveat. The first one wins a tie.
+
+    Raises:
+        UsageError: there is no corrupted condition, lengths differ, or an error is not 0 to 1.
+    """
+    corrupted = without_clean(errors)
+    check_errors(corrupted, "robustness.worst_error")
+    terms = {name: error_terms(corrupted, [name]) for name in corruptions_of(corrupted)}
+    if not len(next(iter(terms.values()))):
+        return Quantity(Undefined("robustness.worst_error needs at least one image"))
+    name = max(terms, key=lambda name: estimate(terms[name]))
+    caveat = f"worst of {len(terms)} corruptions: {name}"
+    if len(terms) > 1:
+        caveat += "; it was chosen on these images, which makes it look slightly worse than it is"
+    return Quantity(terms[name], caveat)
+
+
+def retention_terms(errors: Errors) -> Terms | Undefined:
+    """Return the terms of ``robustness.retention``: corrupted accuracy divided by the clean one.
+
+    Two columns, (N, 2): each image's accuracy averaged over the corrupted conditions, and its clean
+    one; both are resampled together. Undefined for a clean accuracy of 0.
+
+    Raises:
+        UsageError: there is no corrupted condition, lengths differ, or an error is not 0 to 1.
+    """
+    corrupted = without_clean(errors)
+    check_errors(errors if corrupted else corrupted, "robustness.retention")
+    if CLEAN not in errors:
+        return Undefined("robustness.retention needs the clean images; they are missing")
+    clean_N = 1 - np.asarray(errors[CLEAN], dtype=np.float64)
+    if not len(clean_N):
+        return Undefined("robustness.retention needs at least one image")
+    if not clean_N.any():
+        return Undefined("robustness.retention: the clean accuracy is 0, so nothing can be kept")
+    values_N2 = np.stack([1 - mean_error(corrupted), clean_N], axis=1)
+    return Terms(values=values_N2, kind="mean-of-ratios")
+
+
+def relative_robustness_terms(errors: Errors, baseline: Errors) -> Terms | Undefined:
+    """Return the terms of ``robustness.relative``: accuracy under corruption minus the baseline's.
+
+    Called tau by Taori et al. 2020, arXiv:2007.00644. Both are averaged over the same conditions;
+    ``clean`` is ignored.
+
+    Raises:
+        UsageError: there is no corrupted condition, lengths differ, or an error is not 0 to 1.
+    """
+    own, other = without_clean(errors), without_clean(baseline)
+    gaps = [(str(c), "of the baseline ") for c in own if c not in other]
+    gaps += [(str(c), "") for c in other if c not in own]
+    if gaps:
+        condition, whose = gaps[0]
+        return Undefined(
+            "robustness.relative needs the same conditions of both networks; "
+            f"{condition} {whose}is missing"
+        )
+    return difference(mean_error_terms(other), mean_error_terms(own))
+
+
+def mean_terms(values_N: NDArray[np.float64]) -> Terms:
+    """Return the terms of a mean over images."""
     is_binary = bool(((values_N == 0) | (values_N == 1)).all())
     return Terms(values=values_N[:, None], kind="mean", is_binary=is_binary)
 
 
-def corruption_error(errors: Errors, reference: Errors) -> dict[str, float | Undefined]:
-    """Return the corruption error CE of each corruption found in ``errors``.
-
-    CE = (sum over severities 1 to 5 of the error) / (the same sum of the reference). 1 means as
-    many errors as the reference.
-
-    Args:
-        errors: error of each image under each condition; clean is ignored.
-        reference: the same for the reference model, for example the uncompressed baseline.
-
-    Raises:
-        UsageError: lengths differ, or an error is not 0 to 1.
-
-    Reference: Hendrycks and Dietterich 2019, arXiv:1903.12261, section 4.2.
-    """
-    names = dict.fromkeys(c.corruption for c in errors if not c.is_clean)
-    return {name: _ratio(errors, reference, [name], f"CE of {name}") for name in names}
+def without_clean(errors: Errors) -> dict[Condition, NDArray[Any]]:
+    """Return the corrupted conditions alone."""
+    return {c: values_N for c, values_N in errors.items() if not c.is_clean}
 
 
-def mce(errors: Errors, reference: Errors) -> float | Undefined:
-    """Return the mean corruption error: the mean CE of the 15 standard corruptions.
+def corruptions_of(conditions: Iterable[Condition]) -> tuple[str, ...]:
+    """Return the names of the corruptions, each once, in the order in which they come."""
+    return tuple(dict.fromkeys(c.corruption for c in conditions if not c.is_clean))
 
-    In fractions: 1.0 is the reference. Further corruptions and clean are ignored; a missing
-    corruption or severity makes it undefined.
 
-    Args:
-        errors: error of each image under each condition.
-        reference: the same for the reference model.
+def check_errors(errors: Errors, what: str) -> None:
+    """Check that there are errors of the same images under each condition, 0 to 1.
 
     Raises:
-        UsageError: lengths differ, or an error is not 0 to 1.
-
-    Reference: Hendrycks and Dietterich 2019, arXiv:1903.12261, section 4.2.
+        UsageError: there is no condition, lengths differ, or an error is not 0 to 1.
     """
-    return _ratio(errors, reference, STANDARD_15, "mCE")
-
-
-def mce_terms(errors: Errors, reference: Errors) -> Terms | Undefined:
-    """Return the terms of `mce`, (N, 30), for the same images in the same order.
-
-    Columns are each image's error, averaged over severities: 15 corruptions of the model, then 15
-    of the reference.
-
-    Raises:
-        UsageError: model and reference are not about the same number of images, or as `mce`.
-    """
-    return _ratio_terms(errors, reference, STANDARD_15, "mCE")
-
-
-def _ratio(
-    errors: Errors, reference: Errors, corruptions: tuple[str, ...] | list[str], what: str
-) -> float | Undefined:
-    terms = _ratio_terms(errors, reference, corruptions, what)
-    return terms if isinstance(terms, Undefined) else estimate(terms)
-
-
-def _ratio_terms(
-    errors: Errors, reference: Errors, corruptions: tuple[str, ...] | list[str], what: str
-) -> Terms | Undefined:
-    for given, whose in ((errors, ""), (reference, " of the reference")):
-        missing = _missing(given, corruptions)
-        if missing:
-            needs = "all 15 corruptions at" if len(corruptions) > 1 else "all"
-            verb = "is" if missing.count(",") == 0 else "are"
-            return Undefined(
-                f"{what} needs {needs} severities 1-5; {missing}{whose} {verb} missing"
-            )
-    wanted = [Condition(name, severity) for name in corruptions for severity in SEVERITIES]
-    tables = [{c: given[c] for c in wanted} for given in (errors, reference)]
-    for table in tables:
-        _check(table, what)
-    counts = [len(table[wanted[0]]) for table in tables]
-    if counts[0] != counts[1]:
-        raise UsageError(
-            f"{what}: model and reference must be about the same images, got "
-            f"{counts[0]} and {counts[1]}"
-        )
-    if not counts[0]:
-        return Undefined(f"{what} needs at least one image")
-    columns_N2K = np.stack(
-        [
-            np.mean([table[Condition(name, s)] for s in SEVERITIES], axis=0, dtype=np.float64)
-            for table in tables
-            for name in corruptions
-        ],
-        axis=1,
-    )
-    totals_K = columns_N2K[:, len(corruptions) :].sum(axis=0)
-    perfect = [name for name, total in zip(corruptions, totals_K, strict=True) if total == 0]
-    if perfect:
-        return Undefined(f"{what}: the reference makes no error under {', '.join(perfect)}")
-    return Terms(values=columns_N2K, kind="mean-of-ratios")
-
-
-def _missing(errors: Errors, corruptions: tuple[str, ...] | list[str]) -> str:
-    """Return what is missing, in the order of the standard: ``fog, snow:4``; empty for nothing."""
-    parts: list[str] = []
-    for name in corruptions:
-        gaps = [s for s in SEVERITIES if Condition(name, s) not in errors]
-        if len(gaps) == len(SEVERITIES):
-            parts.append(name)
-        else:
-            parts.extend(f"{name}:{severity}" for severity in gaps)
-    return ", ".join(parts)
-
-
-def _check(errors: Errors, what: str) -> None:
     if not errors:
         raise UsageError(f"{what}: needs at least one corrupted condition, got none")
     first, count = "", -1
     for condition, values_N in errors.items():
-        if condition.is_clean:
-            raise UsageError(f"{what}: clean is no corruption; leave it out")
         if count < 0:
             first, count = str(condition), len(values_N)
         if values_N.shape != (count,):

@@ -12,6 +12,7 @@ MODELS: Final = Registry(
     {
         "checkpoint": "shrinkproof.models.checkpoint:Checkpoint",
         "cifar": "shrinkproof.models.cifar_source:Cifar",
+        "foreign": "shrinkproof.models.foreign:Foreign",
         "import": "shrinkproof.models.importing:Import",
         "timm": "shrinkproof.models.timm_source:Timm",
         "torchvision": "shrinkproof.models.torchvision_source:Torchvision",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from shrinkproof.metrics.names import without_prefixes
 from shrinkproof.report import wording
+from shrinkproof.report.calibrated import in_words
 from shrinkproof.report.control import compression_alone
 from shrinkproof.report.rows import Cell
-from shrinkproof.report.view import Column, View
+from shrinkproof.report.verdicts import kept_words
+from shrinkproof.report.view import PROBLEMS, Column, View
+
+_UNSTEADY: Final = "a few images change the ratio by much"
+"""What stands beside ratios to small errors."""
 
 READINGS: Final = {
     "better": "better",
@@ -47,14 +53,14 @@ class Answer:
     caveats: tuple[str, ...]
 
 
-def answer(view: View, caveats: Sequence[str]) -> Answer:
+def answer(view: View, caveats: Sequence[str], margins: Mapping[str, float]) -> Answer:
     """Return the first section; ``caveats`` come from the results and stand first."""
     decision = view.decision
     facts = _facts(view, view.chosen) if view.chosen else ()
     return Answer(
         headline=_headline(view),
         chosen=view.short.get(view.chosen or "", view.chosen or ""),
-        words=_words(view, facts),
+        words=(*_words(view, facts), *_evidence(view, margins)),
         facts=facts,
         why=decision.why if decision else (),
         alternatives=tuple(
@@ -144,8 +150,24 @@ def _words(view: View, facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
     return (*words, *([("Compression alone", alone)] if alone else []))
 
 
+def _evidence(view: View, margins: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
+    """Return what tests say about the choice: what it keeps, and which error is chance."""
+    candidate = view.by_label.get(view.chosen or "")
+    if candidate is None or candidate.role == "baseline":
+        return ()
+    kept, open_ = kept_words(view, candidate.label, margins)
+    words = (
+        ("Shown to be kept", "; ".join(kept)),
+        ("Not shown to be kept", "; ".join(open_)),
+        ("Chance", in_words(view, candidate.label)),
+    )
+    return tuple((title, text) for title, text in words if text)
+
+
 def _phrase(fact: Fact) -> str:
     name = wording.phrase(fact.name)
+    if _UNSTEADY in fact.chosen.note:
+        name += " (divides by small errors, see section 4)"
     if fact.verdict:
         return f"{name} {wording.measured(fact.change, fact.interval)}"
     if fact.chosen.text == fact.baseline.text or fact.change.endswith(")"):
@@ -154,12 +176,15 @@ def _phrase(fact: Fact) -> str:
 
 
 def _valueless(view: View) -> list[str]:
-    counts = {
-        state: sum(row["status"] == state for row in view.rows.unusual)
-        for state in ("undefined", "failed")
-    }
+    """Return how many numbers have no value, without those that are computed from others."""
+    counts = dict.fromkeys(("undefined", "failed"), 0)
+    for item in view.rows.unusual:
+        row = item.row
+        if row["status"] in counts and without_prefixes(row["metric"]) == row["metric"]:
+            counts[row["status"]] += len(item.places)
     parts = [f"{count} {state}" for state, count in counts.items() if count]
-    return [f"Numbers without a value: {' and '.join(parts)}; reasons in section 7."] * bool(parts)
+    said = f"Numbers without a value: {' and '.join(parts)}; reasons in section {PROBLEMS}."
+    return [said] * bool(parts)
 
 
 def _simulated(view: View) -> list[str]:

@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shrinkproof.report import figures, wording
+from shrinkproof.report.bands import honest_bands
 from shrinkproof.report.rows import Cell, Place, Row, cell_of
 from shrinkproof.report.view import CLEAN, CORRUPTED, Column, View
 
@@ -35,6 +39,7 @@ class Diagram:
     title: str
     svg: str
     ece: Cell
+    outside: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +184,41 @@ def calibration(
             found = bins.get((label, kind))
             if found is None:
                 continue
-            ece = cell_of(view.rows.find(label, "calibration.ece", place))
+            copies = _copies(found, bins.get((label, "clean"))) if kind == "corrupted" else 1.0
+            bands = _bands(found, copies)
+            ece = cell_of(view.rows.find(label, view.calibration, place))
             title = wording.place_name(*place)
             svg = figures.reliability(
                 found,
                 name=f"reliability{i}-{kind}",
                 description=f"Reliability diagram of {view.short[label]}, {title}; ECE {ece.text}",
+                bands=bands,
             )
-            diagrams.append(Diagram(title, svg, ece))
+            diagrams.append(Diagram(title, svg, ece, _outside(found, bands)))
         if diagrams:
             parts.append(Calibration(view.short[label], tuple(diagrams)))
     return parts
+
+
+def _copies(pooled: figures.ReliabilityBins, clean: figures.ReliabilityBins | None) -> float:
+    """Return how often each image stands among the pooled ones."""
+    images = 0 if clean is None else int(sum(clean.count))
+    return max(1.0, float(sum(pooled.count)) / images) if images else 1.0
+
+
+def _bands(bins: figures.ReliabilityBins, copies: float) -> NDArray[np.float64]:
+    """Return the range of each bin's accuracy under perfect calibration.
+
+    Copies of an image under several conditions are answered alike. How much is unknown, so they
+    count as one image: the range is then never too narrow.
+    """
+    count = np.maximum(np.round(np.asarray(bins.count) / copies), 1).astype(np.int64)
+    return honest_bands(count, np.nan_to_num(np.asarray(bins.confidence, dtype=np.float64)))
+
+
+def _outside(bins: figures.ReliabilityBins, bands: NDArray[np.float64]) -> str:
+    """Return in words how many bins lie outside their range."""
+    filled = np.flatnonzero(np.asarray(bins.count) > 0)
+    accuracy = np.asarray(bins.accuracy, dtype=np.float64)[filled]
+    outside = (accuracy < bands[filled, 0]) | (accuracy > bands[filled, 1])
+    return f"{int(outside.sum())} of {len(filled)} bins outside"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from shrinkproof.metrics.names import FROM_CONTROL
 from shrinkproof.report import wording
 from shrinkproof.report.rows import Cell
 from shrinkproof.report.view import CLEAN, CORRUPTED, Column, View
-from shrinkproof.summary import FROM_CONTROL
 
 _ROBUST: Final = Column("robustness.mean_error", CORRUPTED)
-_CALIBRATED: Final = Column("calibration.ece", CLEAN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Controls:
 def controls(view: View) -> Controls:
     """Return every candidate's difference to its control, with interval and verdict."""
     labels = [label for label in view.labels if view.control(label)]
-    wanted = (Column(view.rows.quality, CLEAN), _ROBUST, _CALIBRATED)
+    wanted = (Column(view.rows.quality, CLEAN), _ROBUST, Column(view.calibration, CLEAN))
     columns = tuple(
         column
         for column in wanted
@@ -79,3 +79,33 @@ def compression_alone(view: View, label: str) -> str:
 
 def _change(view: View, label: str, column: Column) -> Cell:
     return view.value(label, Column(FROM_CONTROL + column.metric, column.place))
+
+
+def saying(view: View, column: Column, limit: int = 4) -> str:
+    """Return in one sentence what the dense controls changed themselves; empty without any.
+
+    What a control changed is no effect of compression, so it is not credited to the candidates
+    that are compared with it.
+    """
+    parts = []
+    controls = [c.label for c in view.candidates if c.role == "control"]
+    for label in controls:
+        cell = view.change(label, column)
+        if cell is None or cell.value is None:
+            continue
+        takers = [view.short[other] for other in view.labels if view.control(other) == label]
+        if takers:
+            shown = wording.measured(cell.text, cell.interval)
+            shown += ", no difference shown" if cell.verdict == "same" else ""
+            parts.append(f"{view.short[label]} {shown}, not credited to {_some(takers)}")
+    if not parts:
+        return ""
+    more = f"; and {len(parts) - limit} more controls" if len(parts) > limit else ""
+    return (
+        f"Training alone, without compression, changed the {wording.phrase(column.name)}: "
+        f"{'; '.join(parts[:limit])}{more}."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

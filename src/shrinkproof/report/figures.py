@@ -24,6 +24,7 @@ FRONT: Final = "#0072b2"
 CHOSEN: Final = "#d55e00"
 DIM: Final = "#9aa6b2"
 PAPER: Final = "#fefefe"
+BAND: Final = "#dde4eb"
 
 _FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
 _CONFIG: Final = {
@@ -214,7 +215,7 @@ def _intervals(marks: Sequence[Mark], x: alt.X, y: alt.Y) -> list[Any]:
             if getattr(mark, low) is not None and getattr(mark, high) is not None
         ]
         if rows:
-            rule = _chart(rows).mark_rule(color=DIM, strokeWidth=1.25)
+            rule = chart_of(rows).mark_rule(color=DIM, strokeWidth=1.25)
             layers.append(rule.encode(x=x, y=y, **second))
     return layers
 
@@ -234,10 +235,10 @@ def _symbols(marks: Sequence[Mark], x: alt.X, y: alt.Y) -> list[Any]:
     for kind, look in _SYMBOLS.items():
         rows = [{"x": mark.x, "y": mark.y} for mark in marks if mark.kind == kind]
         if rows:
-            layers.append(_chart(rows).mark_point(opacity=1, **look).encode(x=x, y=y))
+            layers.append(chart_of(rows).mark_point(opacity=1, **look).encode(x=x, y=y))
     rows = [{"x": mark.x, "y": mark.y} for mark in marks if mark.is_chosen]
     if rows:
-        ring = _chart(rows).mark_point(size=330, stroke=CHOSEN, strokeWidth=2.5, opacity=1)
+        ring = chart_of(rows).mark_point(size=330, stroke=CHOSEN, strokeWidth=2.5, opacity=1)
         layers.append(ring.encode(x=x, y=y))
     return layers
 
@@ -264,7 +265,7 @@ def _labels(marks: Sequence[Mark], x: _Axis, y: _Axis, width: int, height: int) 
         left, top, align = _best_spot(cx, cy, length, gap, taken, (width, height))
         taken.append((left, top, left + length, top + 13))
         anchor = {"left": left, "right": left + length, "center": left + length / 2}[align]
-        text = _chart([{"text": mark.label}]).mark_text(
+        text = chart_of([{"text": mark.label}]).mark_text(
             align=align,
             baseline="middle",
             clip=False,
@@ -309,45 +310,78 @@ def _overlap(first: Box, second: Box) -> float:
     return across * down if across > 0 and down > 0 else 0.0
 
 
-def reliability(bins: ReliabilityBins, *, name: str, description: str, size: int = 190) -> str:
+def reliability(
+    bins: ReliabilityBins,
+    *,
+    name: str,
+    description: str,
+    size: int = 190,
+    bands: NDArray[Any] | None = None,
+) -> str:
     """Return a reliability diagram: accuracy over confidence, one dot per non-empty bin.
 
     The area of a dot grows with its share of the images, and its stem shows the gap between
-    confidence and accuracy, so bins with few images do not shout.
+    confidence and accuracy, so bins with few images do not shout. A stem is colored where the
+    accuracy lies outside its band.
 
     Args:
         bins: the bins; empty ones are not drawn.
         name: identifier of the figure.
         description: text alternative.
         size: width and height of the plotting area in pixels.
+        bands: (K, 2) range of each bin's accuracy under perfect calibration, 0 to 1; None for none.
     """
-    total = float(sum(bins.count)) or 1.0
-    rows = [
-        {
-            "x": round(float(confidence) * 100, 2),
-            "y": round(float(accuracy) * 100, 2),
-            "size": round(12 + 320 * float(count) / total, 1),
-        }
-        for count, confidence, accuracy in zip(
-            bins.count, bins.confidence, bins.accuracy, strict=True
-        )
-        if count > 0
-    ]
+    rows = _points(bins, bands)
     domain = alt.Scale(domain=[0, 100], nice=False)
     axis = alt.Axis(values=[0, 25, 50, 75, 100], domain=False, ticks=False)
     x = alt.X("x:Q", scale=domain, axis=axis, title="confidence, %")
     y = alt.Y("y:Q", scale=domain, axis=axis, title="accuracy, %")
-    diagonal = _chart([{"x": 0, "y": 0}, {"x": 100, "y": 100}])
-    layers = [diagonal.mark_line(color=MUTED, strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=y)]
+    diagonal = chart_of([{"x": 0, "y": 0}, {"x": 100, "y": 100}])
+    layers: list[Any] = []
+    if rows and bands is not None:
+        area = chart_of(rows).mark_rect(color=BAND, opacity=1)
+        edges = {"x": alt.X("left:Q", scale=domain), "x2": alt.X2("right:Q")}
+        ends = {"y": alt.Y("low:Q", scale=domain), "y2": alt.Y2("high:Q")}
+        layers.append(area.encode(**edges, **ends))
+    line = diagonal.mark_line(color=MUTED, strokeDash=[4, 3], strokeWidth=1)
+    layers.append(line.encode(x=x, y=y))
+    for color, is_outside in ((DIM, False), (CHOSEN, True)):
+        part = [row for row in rows if row["outside"] == is_outside]
+        if part:
+            stems = chart_of(part).mark_rule(color=color, strokeWidth=1.5)
+            layers.append(stems.encode(x=x, y=y, y2=alt.Y2("x:Q")))
     if rows:
-        stems = _chart(rows).mark_rule(color=CHOSEN, strokeWidth=1.5)
-        layers.append(stems.encode(x=x, y=y, y2=alt.Y2("x:Q")))
-        dots = _chart(rows).mark_circle(color=FRONT, opacity=0.9)
+        dots = chart_of(rows).mark_circle(color=FRONT, opacity=0.9)
         layers.append(dots.encode(x=x, y=y, size=alt.Size("size:Q", scale=None, legend=None)))
     return svg(
         alt.layer(*layers).properties(width=size, height=size), name=name, description=description
     )
 
 
-def _chart(rows: Sequence[dict[str, Any]]) -> alt.Chart:
+def _points(bins: ReliabilityBins, bands: NDArray[Any] | None) -> list[dict[str, Any]]:
+    """Return the dots of the bins with images, in percent."""
+    total = float(sum(bins.count)) or 1.0
+    rows = []
+    for place, count in enumerate(bins.count):
+        if count <= 0:
+            continue
+        ends = (0.0, 0.0) if bands is None else tuple(bands[place])
+        accuracy = float(bins.accuracy[place])
+        rows.append(
+            {
+                "x": round(float(bins.confidence[place]) * 100, 2),
+                "y": round(accuracy * 100, 2),
+                "size": round(12 + 320 * float(count) / total, 1),
+                "left": round(float(bins.low[place]) * 100, 2),
+                "right": round(float(bins.high[place]) * 100, 2),
+                "low": round(float(ends[0]) * 100, 2),
+                "high": round(float(ends[1]) * 100, 2),
+                "outside": not float(ends[0]) <= accuracy <= float(ends[1]),
+            }
+        )
+    return rows
+
+
+def chart_of(rows: Sequence[dict[str, Any]]) -> alt.Chart:
+    """Return a chart of rows, before it has marks."""
     return alt.Chart(alt.InlineData(values=list(rows)))

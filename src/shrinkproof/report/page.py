@@ -15,18 +15,23 @@ from markupsafe import Markup
 from shrinkproof.report import charts, cost, figures, heat, tables
 from shrinkproof.report.answer import answer
 from shrinkproof.report.control import controls
+from shrinkproof.report.evidence import evidence
 from shrinkproof.report.rows import Rows
-from shrinkproof.report.scaling import scaling
-from shrinkproof.report.view import View
+from shrinkproof.report.view import PROBLEMS, View
+from shrinkproof.selectors import Selector
 
 if TYPE_CHECKING:
     import polars as pl
 
     from shrinkproof.decision.choice import Decision
-    from shrinkproof.records import Candidate, Change
+    from shrinkproof.records import Candidate, Change, Json
 
 FIGURE_LIMIT: Final = 12
 """Candidates that get heat maps and diagrams of their own, so that the page stays below 2 MB."""
+OPEN_MAPS: Final = 2
+"""Heat maps that stand open without a choice."""
+DIAGRAM_LIMIT: Final = 8
+"""Candidates that get reliability diagrams: two charts each, of about 40 ms."""
 DOWNLOAD_LIMIT: Final = 1_000_000
 """Longest embedded download in characters."""
 
@@ -50,6 +55,9 @@ class Page:
         decision: the choice, or None where none was asked for.
         decision_objectives: spelled selectors; the first is the vertical axis of the trade-off.
         reliability: (candidate label, ``clean`` or ``corrupted``) -> bins of its diagram.
+        exhibits: kind -> what is no number, as the summary found it: ``exemplars``, ``potential``,
+            ``ranks``, ``correlations``, ``heatmaps``, ``saliency-correlation``.
+        margins: metric -> by how much it may be worse and still count as kept.
         changes: candidate label -> what its steps asked for and reached.
         failures: work that gave no result, one mapping of words each; the keys become columns.
         caveats: sentences that stand beside the answer.
@@ -71,6 +79,8 @@ class Page:
     reliability: Mapping[tuple[str, Literal["clean", "corrupted"]], figures.ReliabilityBins] = (
         field(default_factory=dict)
     )
+    exhibits: Mapping[str, Sequence[Json]] = field(default_factory=dict)
+    margins: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[str, Sequence[Change]] = field(default_factory=dict)
     failures: Sequence[Mapping[str, str]] = ()
     caveats: Sequence[str] = ()
@@ -109,11 +119,19 @@ def render(page: Page) -> str:
         UsageError: the records lack a column.
         ValueError: an objective is not a selector.
     """
-    rows = Rows(page.records, quality=page.quality, printing=page.printing, form=page.form)
+    rows = Rows(
+        page.records,
+        quality=page.quality,
+        printing=page.printing,
+        form=page.form,
+        detailed=[Selector.parse(text).metric for text in page.decision_objectives],
+    )
     view = View(rows, page.candidates, page.decision, page.decision_objectives)
     shown, is_cut = view.shown(FIGURE_LIMIT)
+    diagrams = view.important([k for k in shown if (k, "clean") in page.reliability], DIAGRAM_LIMIT)
     wanted = tables.candidate_columns(view)
     columns, gaps = view.known(wanted), view.gaps(wanted)
+    maps = heat.robustness(view, shown)
     problems, more_problems = tables.problems(view)
     machines, texts = _texts(page.provenance)
     environment = jinja2.Environment(
@@ -127,16 +145,18 @@ def render(page: Page) -> str:
         page=page,
         style=Markup(_asset("style.css")),  # our own file, not input
         svg=Markup,
-        answer=answer(view, page.caveats),
+        answer=answer(view, page.caveats, page.margins),
         tradeoffs=charts.tradeoffs(view),
         columns=columns,
         lines=tables.candidate_lines(view, columns, page.changes),
         gaps=gaps,
         controls=controls(view),
-        further=tables.further(view),
-        robustness=heat.robustness(view, shown),
-        scaling=scaling(view),
-        calibration=charts.calibration(view, shown, page.reliability),
+        robustness=maps,
+        heat_parts=_open_first(maps, view),
+        evidence=evidence(view, page.exhibits, page.margins),
+        calibration=charts.calibration(view, diagrams, page.reliability),
+        diagrams=len(diagrams),
+        problems_section=PROBLEMS,
         shown=len(shown),
         is_cut=is_cut,
         costs=cost.costs(view),
@@ -147,6 +167,15 @@ def render(page: Page) -> str:
         texts=texts,
         download=_download(page.records),
     )
+
+
+def _open_first(maps: heat.Robustness, view: View) -> tuple[list[heat.HeatMap], list[heat.HeatMap]]:
+    """Return the maps that stand open, baseline and choice of one model first, and the others."""
+    wanted = [view.baseline(view.chosen or ""), view.chosen]
+    names = [view.short[label] for label in dict.fromkeys(wanted) if label]
+    first = [one for one in maps.maps if one.name in names]
+    first = first if len(first) > 1 else list(maps.maps[:OPEN_MAPS])
+    return first, [one for one in maps.maps if one not in first]
 
 
 def _asset(name: str) -> str:

@@ -7,21 +7,32 @@ the form in which the study measures if its quality was measured there, the othe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
+
+import polars as pl
 
 from shrinkproof import records
 from shrinkproof.errors import UsageError
+from shrinkproof.metrics.names import CHANGE, bare_name, without_prefixes
 from shrinkproof.records import COLUMNS
 from shrinkproof.report import wording
-
-if TYPE_CHECKING:
-    import polars as pl
 
 Row = wording.Row
 Place = tuple[str, int]
 """Condition and severity, as in the table."""
+
+
+_USED: Final = (
+    *("model", "recipe", "repeat", "form", "split", "slice", "condition", "severity", "metric"),
+    *("value", "unit", "better", "low", "high", "count", "basis", "status", "reason"),
+    "environment",
+)
+"""Columns that the page reads."""
+
+_SLICED: Final = f"^({CHANGE.replace('.', '[.]')}accuracy[.]recall$|saliency[.])"
+"""Metrics of parts of the images that the page shows."""
 
 
 def label_of(row: Row) -> str:
@@ -93,14 +104,28 @@ def verdict_of(row: Row) -> str:
     return "better" if (low > 0) == (better == "higher") else "worse"
 
 
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """Numbers of one candidate and metric that lack a value, or must not be trusted.
+
+    Attributes:
+        row: metric, status, reason, split, slice, form and candidate, which they share.
+        places: where they belong.
+    """
+
+    row: Row
+    places: tuple[Place, ...]
+
+
 class Rows:
-    """Rows of whole candidates (no slices), indexed for the page.
+    """Rows of the table, indexed for the page.
 
     Args:
         table: tidy table with the columns of ``shrinkproof.records.COLUMNS``.
         quality: the metric that decides in which form a candidate is shown.
         printing: split whose numbers are printed.
         form: form in which the study measures; the other one only serves the agreement.
+        detailed: metrics that are looked up at single severities, besides ``quality``.
 
     Raises:
         UsageError: a column is missing.
@@ -113,6 +138,7 @@ class Rows:
         quality: str,
         printing: str = "report",
         form: str = "artifact",
+        detailed: Collection[str] = (),
     ) -> None:
         missing = [column for column in COLUMNS if column not in table.columns]
         if missing:
@@ -127,20 +153,26 @@ class Rows:
         self._places: dict[str, dict[Place, None]] = defaultdict(dict)
         self._every: dict[tuple[str, str], list[Row]] = defaultdict(list)
         self._units: dict[str, tuple[str, str]] = {}
-        self.unusual: list[Row] = []
+        self._identity: dict[str, tuple[str, str, int]] = {}
         self.environments: dict[str, dict[str, None]] = defaultdict(dict)
-        for row in table.select(COLUMNS).iter_rows(named=True):
+        # Single severities are most of a table; only few metrics are ever looked up there.
+        shown = [metric for name in (quality, *detailed) for metric in (name, CHANGE + name)]
+        wanted = (pl.col("severity") == 0) | pl.col("metric").is_in(shown)
+        for row in table.filter((pl.col("slice") == "") & wanted).select(_USED).to_dicts():
             self._add(row)
         self.form = {label: self._form(label, form) for label in {key[0] for key in self._index}}
+        self.unusual = _unusual(table)
+        self._sliced = table.filter(
+            (pl.col("slice") != "")
+            & (pl.col("split") == printing)
+            & pl.col("metric").str.contains(_SLICED)
+        ).select(_USED)
 
     def _add(self, row: dict[str, Any]) -> None:
-        if row["status"] != "ok":
-            self.unusual.append(row)
-        if row["slice"]:
-            return
         label, place = label_of(row), (row["condition"], row["severity"])
         self._index[label, row["split"], row["metric"], place].append(row)
         self._every[label, row["metric"]].append(row)
+        self._identity[label] = (row["model"], row["recipe"], row["repeat"])
         self._units.setdefault(row["metric"], (row["unit"], row["better"]))
         if row["split"] in self.printed:
             self._places[row["metric"]][place] = None
@@ -182,9 +214,51 @@ class Rows:
         """Return all metrics of the table, in its order."""
         return tuple(self._units)
 
+    def spelled(self, name: str) -> str:
+        """Return how the table spells a metric, with its settings; the name where it has none."""
+        known = (m for m in self._units if bare_name(m) == name and without_prefixes(m) == m)
+        return name if name in self._units else next(known, name)
+
+    def slices(self, label: str, metric: str, place: Place) -> dict[str, Row]:
+        """Return the rows of a metric about parts of the images, by the part."""
+        if label not in self._identity:
+            return {}
+        model, recipe, repeat = self._identity[label]
+        found = self._sliced.filter(
+            (pl.col("model") == model)
+            & (pl.col("recipe") == recipe)
+            & (pl.col("repeat") == repeat)
+            & (pl.col("metric") == metric)
+            & (pl.col("condition") == place[0])
+            & (pl.col("severity") == place[1])
+        ).to_dicts()
+        wanted = self.form.get(label, "")
+        found.sort(key=lambda row: row["form"] == wanted)  # the last one of a part is kept
+        order = dict.fromkeys(row["slice"] for row in found)
+        by_part = {row["slice"]: row for row in found}
+        return {part: by_part[part] for part in order}
+
     def unit(self, metric: str) -> tuple[str, str]:
         """Return unit and better direction of a metric; empty strings where it is unknown."""
         return self._units.get(metric, ("", ""))
+
+
+def _unusual(table: pl.DataFrame) -> list[Unusual]:
+    """Return what lacks a value or must not be trusted, one item for all places of a metric."""
+    shared = [
+        *("metric", "status", "reason", "model", "recipe", "repeat"),
+        *("split", "slice", "form"),
+    ]
+    found = (
+        table.filter(pl.col("status") != "ok")
+        .group_by(shared, maintain_order=True)
+        .agg("condition", "severity")
+        .to_dicts()
+    )
+    return [
+        Unusual(row, tuple(zip(row.pop("condition"), row.pop("severity"), strict=True)))
+        for row in found
+    ]
 
 
 def short_names(labels: Iterable[str]) -> Mapping[str, str]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from shrinkproof.metrics.names import NULL_P, without_prefixes
 from shrinkproof.report import wording
-from shrinkproof.report.rows import Cell, Row, label_of, reason_of
-from shrinkproof.report.scaling import SCALING
+from shrinkproof.report.rows import Cell, Place, Unusual, label_of, reason_of
 from shrinkproof.report.view import CLEAN, CORRUPTED, Column, View
 
 if TYPE_CHECKING:
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _PROBLEM_LIMIT: Final = 200
 _OF_TRAINING: Final = ("accuracy", "loss", "images")
 """What fine-tuning reports about its own images; on this page it must not look like a result."""
+
+_WIDEST: Final = 7
+"""Columns of one table of further metrics."""
+_OWN_SECTION: Final = (
+    *("calibration.", "selective.", "robustness.", "flips.", "saliency.", "fidelity.", "cost."),
+    "accuracy.recall",
+)
+"""Metrics that the other sections show."""
 
 _Key = TypeVar("_Key")
 
@@ -148,55 +156,92 @@ def _setting(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Further:
-    """The metrics that no other table shows, and which of them have no value at all."""
+    """Metrics that no other table shows.
 
-    columns: tuple[Column, ...]
-    lines: tuple[tuple[str, tuple[Cell, ...]], ...]
+    Attributes:
+        tables: columns of each table, and its lines: name of the candidate, and each number with
+            the p-value of chance where it has one.
+        gaps: sentences about metrics without any value.
+    """
+
+    tables: tuple[
+        tuple[tuple[Column, ...], tuple[tuple[str, tuple[tuple[Cell, str], ...]], ...]], ...
+    ]
     gaps: tuple[str, ...]
 
 
-def further(view: View) -> Further:
-    """Return the metrics that no other table shows, clean, pooled and without place."""
-    elsewhere = {*view.headline(), *(Column(metric, CLEAN) for metric in SCALING)}
+def further(view: View, families: Sequence[str] = (), elsewhere: Sequence[Column] = ()) -> Further:
+    """Return the metrics that no other table shows, clean, pooled and without place.
+
+    What is computed from another number (changes, null levels, p-values) has tables of its own.
+
+    Args:
+        view: the numbers.
+        families: how their names start; all that no section has where empty.
+        elsewhere: columns that another table shows.
+    """
+    shown = {*view.headline(), *elsewhere}
     wanted = [
         Column(metric, place)
         for metric in view.rows.metrics()
-        if not wording.is_change(metric) and not metric.startswith(("cost.", "fidelity."))
+        if without_prefixes(metric) == metric and _belongs(metric, families)
         for place in view.rows.places(metric)
-        if place in (CLEAN, CORRUPTED, ("", 0)) and Column(metric, place) not in elsewhere
+        if place in (CLEAN, CORRUPTED, ("", 0)) and Column(metric, place) not in shown
     ]
     columns = view.known(wanted)
-    lines = tuple(
-        (view.short[label], tuple(view.value(label, column) for column in columns))
-        for label in view.labels
+    parts = [columns[at : at + _WIDEST] for at in range(0, len(columns), _WIDEST)]
+    return Further(
+        tables=tuple(
+            (
+                part,
+                tuple(
+                    (view.short[label], tuple(_with_chance(view, label, c) for c in part))
+                    for label in view.labels
+                ),
+            )
+            for part in parts
+        ),
+        gaps=tuple(view.gaps(wanted)),
     )
-    return Further(columns, lines, tuple(view.gaps(wanted)))
+
+
+def _belongs(metric: str, families: Sequence[str]) -> bool:
+    return metric.startswith(tuple(families)) if families else not metric.startswith(_OWN_SECTION)
+
+
+def _with_chance(view: View, label: str, column: Column) -> tuple[Cell, str]:
+    p = view.value(label, Column(NULL_P + column.metric, column.place))
+    return view.value(label, column), "" if p.value is None else p.text
 
 
 def problems(view: View) -> tuple[list[Problem], int]:
     """Return what is undefined, failed or contaminated, and how many groups were cut.
 
-    Candidates that share a number, its places and the reason share a line.
+    Candidates and numbers that share places and the reason share a line.
     """
     found = _gather(
-        ((row["metric"], row["status"], reason_of(row), label_of(row)), _where(view, row))
-        for row in view.rows.unusual
+        (_shared(item), _place(view, item, place))
+        for item in view.rows.unusual
+        for place in item.places
     )
-    lines = _gather(
-        ((metric, status, reason, _places(list(places))), label)
+    of_candidates = _gather(
+        ((status, reason, label, _places(list(places))), metric)
         for (metric, status, reason, label), places in found.items()
     )
+    lines = _gather(
+        ((status, reason, where, _listed([wording.metric_name(m) for m in metrics])), label)
+        for (status, reason, label, where), metrics in of_candidates.items()
+    )
     shown = [
-        Problem(
-            candidate=_names(view, list(labels)),
-            metric=_metric(metric),
-            where=where,
-            status=status,
-            reason=reason,
-        )
-        for (metric, status, reason, where), labels in lines.items()
+        Problem(_names(view, list(labels)), metric, where, status, reason)
+        for (status, reason, where, metric), labels in lines.items()
     ]
     return shown[:_PROBLEM_LIMIT], max(0, len(shown) - _PROBLEM_LIMIT)
+
+
+def _shared(item: Unusual) -> tuple[str, str, str, str]:
+    row = item.row
+    return row["metric"], row["status"], reason_of(row), label_of(row)
 
 
 def _gather(pairs: Iterable[tuple[_Key, str]]) -> dict[_Key, dict[str, None]]:
@@ -213,17 +258,18 @@ def _names(view: View, labels: Sequence[str]) -> str:
     return ", ".join(view.short.get(label, label) for label in labels)
 
 
-def _where(view: View, row: Row) -> str:
+def _place(view: View, item: Unusual, place: Place) -> str:
     """Return where a number belongs; the form only where it is not the one that is shown."""
-    place = wording.place_name(row["condition"], row["severity"])
+    row = item.row
     form = "" if row["form"] == view.rows.form.get(label_of(row)) else row["form"]
     extra = [row["split"] and f"{row['split']} split", row["slice"], form]
-    return ", ".join(part for part in (place, *extra) if part)
+    return ", ".join(part for part in (wording.place_name(*place), *extra) if part)
 
 
-def _metric(metric: str) -> str:
-    name = wording.metric_name(wording.bare(metric))
-    return f"Change of {name}" if wording.is_change(metric) else name
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= 3:
+        return "; ".join(names)
+    return f"{'; '.join(names[:2])}; and {len(names) - 2} more numbers"
 
 
 def _places(places: Sequence[str]) -> str:

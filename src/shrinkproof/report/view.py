@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from shrinkproof.metrics.names import CHANGE
 from shrinkproof.report import wording
 from shrinkproof.report.rows import Cell, Place, Rows, cell_of, short_names, verdict_of
 from shrinkproof.selectors import Selector
-from shrinkproof.summary import CHANGE
 
 if TYPE_CHECKING:
     from shrinkproof.decision.choice import Decision
@@ -21,7 +21,11 @@ CALCULATED: Final = "*"
 MEDIAN: Final = "cost.latency_median"
 RATIO: Final = "cost.latency_ratio"
 CORRUPTED: Final = ("corrupted", 0)
+POOLED: Final = ("pooled", 0)
 CLEAN: Final = ("clean", 0)
+
+PROBLEMS: Final = 9
+"""Section of failures and undefined values."""
 
 _ROLES: Final = {"baseline": 0, "recipe": 1, "control": 2}
 
@@ -78,6 +82,29 @@ class View:
         self.chosen = decision.chosen if decision else None
         self._baselines = {c.model: c.label for c in self.candidates if c.role == "baseline"}
 
+    @property
+    def calibration(self) -> str:
+        """Calibration error as the study spells it, with its settings."""
+        return self.rows.spelled("calibration.ece")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models."""
+        return tuple(dict.fromkeys(candidate.model for candidate in self.candidates))
+
+    def important(self, labels: Sequence[str], limit: int) -> list[str]:
+        """Return at most so many labels in their order; baselines, choice and front first."""
+        ranked = sorted(
+            labels,
+            key=lambda label: (
+                self.by_label[label].role != "baseline",
+                label != self.chosen,
+                label not in self.front,
+            ),
+        )
+        kept = set(ranked[:limit])
+        return [label for label in labels if label in kept]
+
     def baseline(self, label: str) -> str | None:
         """Return the label of the baseline of a candidate's model, or None without one."""
         candidate = self.by_label.get(label)
@@ -96,9 +123,9 @@ class View:
             for place in self.rows.places(metric)[:1]
         ]
         calibration = [
-            Column("calibration.ece", place)
+            Column(self.calibration, place)
             for place in (CLEAN, CORRUPTED)
-            if place in self.rows.places("calibration.ece")
+            if place in self.rows.places(self.calibration)
         ]
         chosen = [
             self.column(selector)
@@ -135,7 +162,7 @@ class View:
             return f"{column.name}: {wording.NOT_MEASURED}."
         sentence = f"{column.name}: {' or '.join(states)} for every candidate."
         if len(notes) > 1:
-            return f"{sentence} The reasons stand in section 7."
+            return f"{sentence} The reasons stand in section {PROBLEMS}."
         return " ".join([sentence, *(f"{note.removesuffix('.')}." for note in notes)])
 
     def column(self, selector: Selector) -> Column:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shrinkproof.summary import CHANGE, FROM_CONTROL
+from shrinkproof.metrics.names import (
+    ACROSS_REPEATS,
+    ACROSS_REPEATS_SD,
+    CHANGE,
+    EQUIVALENT_P,
+    FROM_CONTROL,
+    MCNEMAR_P,
+    MCNEMAR_P_HOLM,
+    NONINFERIOR_P,
+    NONINFERIOR_P_HOLM,
+    NULL_MEAN,
+    NULL_P,
+    NULL_Q95,
+    PROBABILITY,
+    SCALED,
+    SCALED_BY_BASELINE,
+    bare_name,
+)
 
 Row = Mapping[str, Any]
 """One row of the tidy table, by column name."""
@@ -19,16 +37,71 @@ _NOISE: Final = 1.05
 
 _NAMES: Final = {
     "accuracy.top1": "Top-1 accuracy",
+    "accuracy.recall": "Recall",
+    "accuracy.worst_class": "Smallest recall of a class",
     "accuracy.nll": "Negative log-likelihood",
     "accuracy.brier": "Brier score",
-    "accuracy.nll_scaled": "NLL after temperature scaling",
+    "accuracy.brier_top": "Brier score of the predicted class",
     "calibration.ece": "Calibration error (ECE)",
     "calibration.ece_equal_mass": "Calibration error, equal mass",
-    "calibration.ece_scaled": "ECE after temperature scaling",
+    "calibration.ece_l2": "Calibration error, root mean square",
+    "calibration.ece_max": "Calibration error, largest gap",
+    "calibration.ece_debiased": "Calibration error, debiased",
+    "calibration.ece_sweep": "Calibration error, swept bins",
+    "calibration.ace": "Adaptive calibration error",
+    "calibration.classwise_ece": "Classwise calibration error",
+    "calibration.smooth_ece": "Smooth calibration error",
+    "calibration.ks": "Calibration error, Kolmogorov-Smirnov",
+    "calibration.confidence_gap": "Confidence minus accuracy",
+    "calibration.overconfidence": "Overconfidence",
+    "calibration.underconfidence": "Underconfidence",
+    "calibration.murphy_reliability": "Reliability (Murphy)",
+    "calibration.murphy_resolution": "Resolution (Murphy)",
+    "calibration.murphy_uncertainty": "Uncertainty (Murphy)",
+    "calibration.murphy_within": "Spread within bins (Murphy)",
+    "calibration.corp_miscalibration": "Miscalibration (CORP)",
+    "calibration.corp_discrimination": "Discrimination (CORP)",
+    "calibration.corp_uncertainty": "Uncertainty (CORP)",
     "calibration.temperature": "Fitted temperature",
+    "selective.auroc": "AUROC of finding errors",
+    "selective.aupr_error": "AUPR of finding errors",
+    "selective.aupr_success": "AUPR of finding right answers",
+    "selective.fpr95": "Errors kept with 95 % of right answers",
+    "selective.aurc": "AURC",
+    "selective.eaurc": "Excess AURC",
+    "selective.augrc": "AUGRC",
+    "selective.risk_at_coverage": "Error at stated coverage",
+    "selective.coverage_at_risk": "Coverage at stated error",
+    "fidelity.agreement": "Same class in file and PyTorch",
+    "flips.churn": "Churn",
+    "flips.negative": "Negative flips",
+    "flips.positive": "Positive flips",
+    "flips.churn_from_control": "Churn against the control",
+    "flips.negative_from_control": "Negative flips against the control",
+    "flips.positive_from_control": "Positive flips against the control",
+    "flips.worst_class_change": "Largest loss of a class",
+    "robustness.error": "Error of the corruption",
+    "robustness.ce": "Corruption error (CE)",
+    "robustness.ce_difference": "Error minus the reference's",
+    "robustness.relative_ce": "Relative CE",
+    "robustness.relative_ce_difference": "Added error minus the reference's",
     "robustness.mean_error": "Mean corrupted error",
     "robustness.mce": "mCE",
-    "fidelity.agreement": "Same class in file and PyTorch",
+    "robustness.relative_mce": "Relative mCE",
+    "robustness.mce_alexnet": "mCE against AlexNet",
+    "robustness.worst_error": "Error under the worst corruption",
+    "robustness.retention": "Accuracy kept under corruption",
+    "robustness.relative": "Relative robustness",
+    "robustness.effective": "Effective robustness",
+    "saliency.hcc": "Heat-map correlation (HCC)",
+    "saliency.hcc_spread": "Spread of HCC",
+    "saliency.hcc_common": "HCC on common images",
+    "saliency.hcc_zero": "HCC with undefined as 0",
+    "saliency.undefined": "Undefined heat maps",
+    "saliency.spearman": "Rank correlation of heat maps",
+    "saliency.cosine": "Cosine of heat maps",
+    "saliency.ssim": "SSIM of heat maps",
+    "saliency.topk": "Overlap of the hottest pixels",
     "cost.parameters": "Parameters",
     "cost.nonzero": "Nonzero parameters",
     "cost.macs": "MACs",
@@ -46,12 +119,40 @@ _NAMES: Final = {
     "cost.latency_ratio": "Latency against baseline",
     "cost.memory_peak": "Peak memory",
 }
-_PERCENT_RATIOS: Final = {"robustness.mce"}
+_PREFIXED: Final = {
+    CHANGE: "Change of {}",
+    FROM_CONTROL: "Change from the control of {}",
+    SCALED: "{} after temperature scaling",
+    SCALED_BY_BASELINE: "{} with the baseline's temperature",
+    NULL_MEAN: "{} of a calibrated model, mean",
+    NULL_Q95: "{} of a calibrated model, 95 % quantile",
+    NULL_P: "p-value of calibration, {}",
+    MCNEMAR_P: "p-value of no change, {}",
+    MCNEMAR_P_HOLM: "p-value of no change (Holm), {}",
+    NONINFERIOR_P: "p-value against the margin, {}",
+    NONINFERIOR_P_HOLM: "p-value against the margin (Holm), {}",
+    EQUIVALENT_P: "p-value against the margin either way, {}",
+    ACROSS_REPEATS: "{} over repeats, mean",
+    ACROSS_REPEATS_SD: "{} over repeats, standard deviation",
+}
+"""How the name of a number reads that was computed from another one."""
+
+_PERCENT_RATIOS: Final = {
+    "robustness.mce",
+    "robustness.mce_alexnet",
+    "robustness.relative_mce",
+    "robustness.ce",
+    "robustness.relative_ce",
+    "robustness.retention",
+}
+_ABOUT_INTERVAL: Final = re.compile("interval|resampl|the spread rests")
 _NOT_PERCENT: Final = {"accuracy.brier"}
-_FINE: Final = ("calibration.", "fidelity.")
+_FINE: Final = ("calibration.", "fidelity.", "selective.", "flips.")
 """Families printed with two decimals of percent: 99.95 % must not become 100.0 %."""
-_NOT_TIMES: Final = {"calibration.temperature"}
-"""A ratio of no two measurements: printed without the sign of multiplication."""
+_TIMES: Final = "cost."
+"""Only ratios of two costs are printed with the sign of multiplication."""
+_DECIMALS: Final = {"accuracy.": 3, "calibration.murphy": 4, "calibration.corp": 4}
+"""Decimals of plain numbers by family; 2 for all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +166,14 @@ class Scale:
 
 def metric_name(metric: str) -> str:
     """Return the reader's name of a metric; the metric's own name where it has none."""
-    return _NAMES.get(metric, metric)
+    for prefix, words in _PREFIXED.items():
+        if metric.startswith(prefix):
+            inner = metric_name(metric.removeprefix(prefix))
+            return words.format(inner if words.startswith("{") else phrase(inner))
+    name, bracket, settings = metric.partition("[")
+    if name not in _NAMES:
+        return metric
+    return _NAMES[name] + (f", {settings.removesuffix(']')}" if bracket else "")
 
 
 def bare(metric: str) -> str:
@@ -85,20 +193,27 @@ def phrase(name: str) -> str:
 
 def place_name(condition: str, severity: int) -> str:
     """Return the reader's name of a condition; empty for numbers without one."""
-    words = {"": "", "clean": "clean images", "corrupted": "all corruptions"}
+    words = {
+        "": "",
+        "clean": "clean images",
+        "corrupted": "all corruptions",
+        "pooled": "all corruptions pooled",
+    }
     name = words.get(condition, condition.replace("_", " "))
     return f"{name}, severity {severity}" if severity else name
 
 
 def is_percent(metric: str, unit: str) -> bool:
     """Return whether a metric is printed in percent."""
-    metric = bare(metric)
-    return (unit == "fraction" and metric not in _NOT_PERCENT) or metric in _PERCENT_RATIOS
+    metric = bare_name(metric)
+    return (unit == "fraction" and metric not in _NOT_PERCENT) or (
+        unit == "ratio" and metric in _PERCENT_RATIOS
+    )
 
 
 def scale(metric: str, unit: str, largest: float) -> Scale:
     """Return how to print a metric whose largest number is ``largest``."""
-    metric = bare(metric)
+    metric = bare_name(metric)
     if is_percent(metric, unit):
         return Scale(100.0, f"{SPACE}%", 2 if metric.startswith(_FINE) else 1)
     if unit == "bytes":
@@ -107,9 +222,12 @@ def scale(metric: str, unit: str, largest: float) -> Scale:
         return _metric_prefix(largest, ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")))
     if unit == "seconds":
         return Scale(1e3, f"{SPACE}ms", _decimals(largest * 1e3))
-    if unit == "ratio" and metric not in _NOT_TIMES:
+    if unit == "ratio" and metric.startswith(_TIMES):
         return Scale(1.0, f"{SPACE}\N{MULTIPLICATION SIGN}", 2)
-    return Scale(1.0, f"{SPACE}{unit}" if unit == "nat" else "", 2 if unit == "ratio" else 3)
+    if unit == "ratio":
+        family = next((name for name in _DECIMALS if metric.startswith(name)), "")
+        return Scale(1.0, "", _DECIMALS.get(family, 2))
+    return Scale(1.0, f"{SPACE}{unit}" if unit == "nat" else "", 3)
 
 
 def _metric_prefix(largest: float, steps: tuple[tuple[float, str], ...]) -> Scale:
@@ -136,9 +254,25 @@ def number(value: float, decimals: int, *, signed: bool = False) -> str:
 
 
 def amount(metric: str, unit: str, value: float) -> str:
-    """Return a value with its unit: ``97.3 %``, ``1.24 MB``, ``8.31 ms``."""
+    """Return a value with its unit: ``97.3 %``, ``1.24 MB``, ``8.31 ms``, ``p = 0.012``."""
+    if unit == PROBABILITY:
+        return p_value(value)
     how = scale(metric, unit, abs(value))
     return number(value * how.factor, how.decimals) + how.suffix
+
+
+def p_value(value: float) -> str:
+    """Return a p-value: ``p = 0.012``, ``p < 0.001``."""
+    if value < 0.001:
+        return f"p{SPACE}<{SPACE}0.001"
+    text = f"{value:.2f}" if value >= 0.095 else f"{value:.3f}"
+    return f"p{SPACE}={SPACE}{text}"
+
+
+def points(value: float) -> str:
+    """Return a margin of a fraction in words: ``1 point``, ``0.5 points``."""
+    text = f"{100 * value:g}"
+    return f"{text}{SPACE}point" + ("" if text == "1" else "s")
 
 
 def difference(metric: str, unit: str, value: float) -> str:
@@ -170,6 +304,11 @@ def span(row: Row) -> str:
 def measured(text: str, interval: str) -> str:
     """Return a printed number with its interval in parentheses, where it has one."""
     return f"{text} (95{SPACE}% interval {interval})" if interval else text
+
+
+def without_interval(note: str) -> str:
+    """Return what a note says about a number itself, without why it has no interval."""
+    return "; ".join(part for part in note.split("; ") if not _ABOUT_INTERVAL.search(part))
 
 
 def times(value: float, base: float) -> str:

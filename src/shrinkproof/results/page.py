@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from shrinkproof import __version__
 from shrinkproof.metrics.calibration import reliability
 from shrinkproof.predictions import ClassificationPredictions
-from shrinkproof.records import Candidate, Change, Condition
+from shrinkproof.records import Candidate, Change, Condition, Json
 from shrinkproof.report.page import Page
 
 if TYPE_CHECKING:
@@ -35,6 +33,8 @@ def make_page(results: Results) -> Page:
         decision=results.decision,
         decision_objectives=tuple(str(o.selector) for o in results.objectives),
         reliability=dict(_diagrams(results)),
+        exhibits=_exhibits(results),
+        margins=dict(results.spec.measure.margins),
         changes={c.label: _changes(results, c) for c in results.candidates},
         failures=[
             {"what": f["label"], "error": f["type"], "message": f["message"]}
@@ -57,22 +57,25 @@ def _diagrams(results: Results) -> Iterator[tuple[Diagram, Any]]:
             group = cells.setdefault((cell.candidate, cell.condition.is_clean), {})
             group[cell.condition] = cell.key
     for (candidate, is_clean), keys in cells.items():
-        found = [results.store.read_predictions(keys[condition]) for condition in sorted(keys)]
-        known = [predictions for predictions in found if predictions is not None]
-        if known:
+        pooled = reliability(_stored(results, keys), bins=BINS)
+        if len(pooled.count):
             kind: Literal["clean", "corrupted"] = "clean" if is_clean else "corrupted"
-            yield (
-                (results.by_key[candidate].label, kind),
-                reliability(_together(known), bins=BINS),
-            )
+            yield (results.by_key[candidate].label, kind), pooled
 
 
-def _together(parts: Sequence[ClassificationPredictions]) -> ClassificationPredictions:
-    return ClassificationPredictions(
-        logits=np.concatenate([p.logits for p in parts]),
-        target=np.concatenate([p.target for p in parts]),
-        index=np.concatenate([p.index for p in parts]),
-    )
+def _stored(results: Results, keys: Mapping[Condition, str]) -> Iterator[ClassificationPredictions]:
+    """Yield predictions one condition at a time: all together may not fit into memory."""
+    for condition in sorted(keys):
+        found = results.store.read_predictions(keys[condition])
+        if found is not None:
+            yield found
+
+
+def _exhibits(results: Results) -> dict[str, list[Json]]:
+    found: dict[str, list[Json]] = {}
+    for item in results.summary.exhibits:
+        found.setdefault(item.kind, []).append(item.value)
+    return found
 
 
 def _changes(results: Results, candidate: Candidate) -> list[Change]:

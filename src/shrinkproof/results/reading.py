@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,19 +16,35 @@ import numpy as np
 
 from shrinkproof.decision.choice import Decision, Objective, Option, decide
 from shrinkproof.errors import StoreError
-from shrinkproof.metrics.names import METRIC_NAMES
-from shrinkproof.protocols import Better, Measurement
+from shrinkproof.metrics.agreement import METRICS as AGREEMENT
+from shrinkproof.metrics.agreement import spelled_for
+from shrinkproof.metrics.names import known_metric
+from shrinkproof.metrics.references import Reference
+from shrinkproof.protocols import Better, Measurement, Undefined
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record, key_of
+from shrinkproof.results.imported import read_imported
+from shrinkproof.results.reference import reference_in
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec import StudySpec, load_study_spec
+from shrinkproof.spec.recipes import sweeps_of
 from shrinkproof.store import Shard, Store
-from shrinkproof.summary import CORRUPTED, Derived, Settings, summarize, winner_optimism
+from shrinkproof.summary import (
+    CORRUPTED,
+    Derived,
+    Exhibit,
+    Settings,
+    Summary,
+    Sweep,
+    summarize,
+    winner_optimism,
+)
+from shrinkproof.summary.split import Split
 from shrinkproof.table import Numbers, record_frame
 
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 5
+SUMMARY_VERSION: Final = 6
 """Raise it when derived numbers change: cached ones are then computed again."""
 
 AGREEMENT_FLOOR: Final = 0.99
@@ -78,7 +95,9 @@ class Results:
                 "directory, finished cells are kept"
             ) from error
         spec = load_study_spec(text, filename=str(file))
-        return cls(store, spec, *store.read_plan())
+        candidates, cells = store.read_plan()
+        found = read_imported(store, candidates, cells)
+        return cls(store, spec, (*candidates, *found.candidates), (*cells, *found.cells))
 
     @property
     def form(self) -> str:
@@ -183,17 +202,24 @@ class Results:
 
     def _without_value(self, cell: Cell, reason: str) -> Iterator[Measurement]:
         names = {
-            "scores": tuple(self.spec.measure.scores),
+            "scores": self.metrics,
+            "saliency": self._of_saliency(cell.method),
             "size": _SIZES,
             "latency": _LATENCIES,
         }[cell.evaluator]
         for name in names:
-            known = METRIC_NAMES.get(name)
+            known = known_metric(name)
             unit, better = (known.unit, known.better.value) if known else ("", "none")
             yield Measurement(name, None, unit, better, reason=reason)
 
+    def _of_saliency(self, method: str) -> tuple[str, ...]:
+        """Return the names of the metrics of a method."""
+        spec = self.spec.measure.saliency
+        first = "" if spec is None else spec.methods_with_settings()[0][0]
+        return tuple(spelled_for(name, "" if method == first else method) for name in AGREEMENT)
+
     def _derived(self) -> Iterator[Record]:
-        for row in self.summary:
+        for row in self.summary.rows:
             condition = Condition(row.condition, row.severity) if row.severity else CLEAN
             cell = Cell("", row.candidate, "summary", row.form, row.split, condition)  # type: ignore[arg-type]
             yield self._record(cell, row.measurement, "", condition=row.condition)
@@ -255,18 +281,56 @@ class Results:
             yield told[str(cell.condition)]
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics of the predictions: the study's, and those that `score` has added."""
+        added = self.store.read_json("scores.json") or []
+        return tuple(dict.fromkeys([*self.spec.measure.scores, *added]))
+
+    @cached_property
     def _settings(self) -> Settings:
+        measure = self.spec.measure
+        classes = [split.get("classes", ()) for split in self.data["splits"].values()]
         return Settings(
             form=self.form,
             conditions=self.spec.conditions_list(),
-            metrics=tuple(self.spec.measure.scores),
-            replicates=self.spec.measure.intervals.replicates,
+            metrics=self.metrics,
+            replicates=measure.intervals.replicates,
             seed=self.spec.seed,
+            classes=tuple(classes[0]) if classes else (),
+            margins=dict(measure.margins),
+            sweeps=tuple(Sweep(*sweep) for sweep in sweeps_of(self.spec.recipes)),
+            reference={
+                "name": measure.robustness.reference,
+                "rounded": measure.robustness.rounded,
+                "run": measure.robustness.run,
+            },
+            origins={
+                "preset": self.data.get("preset", ""),
+                "told": self.data.get("origins", {}),
+            },
         )
 
+    @property
+    def _foreign_reference(self) -> Callable[[Split], Reference | Undefined] | None:
+        """What gives the reference of corruption errors where it belongs to another run."""
+        robustness = self.spec.measure.robustness
+        if robustness.run is None:
+            return None
+        inputs = self.store.read_json("inputs.json") or {}
+        folder = Path(inputs.get("folder", ".")) / robustness.run
+        return functools.partial(reference_in, folder, robustness.reference)
+
+    def _stored(self, key: str) -> dict[str, float]:
+        """Return the numbers of all images of a cell."""
+        return {
+            m.metric: m.value
+            for m in self.shards[key].measurements
+            if m.value is not None and not m.slice
+        }
+
     @cached_property
-    def summary(self) -> tuple[Derived, ...]:
-        """Derived numbers; kept in the run directory until a cell changes."""
+    def summary(self) -> Summary:
+        """Derived numbers and exhibits; kept in the run directory until a cell changes."""
         digest = key_of(
             "summary",
             {
@@ -279,31 +343,43 @@ class Results:
         kept = self._kept_summary(digest)
         if kept is not None:
             return kept
-        found = tuple(
-            summarize(
-                self.candidates,
-                [shard.cell for shard in self.shards.values()],
-                self.store.read_predictions,
-                self._settings,
-            )
+        found = summarize(
+            self.candidates,
+            [shard.cell for shard in self.shards.values()],
+            self.store.read_predictions,
+            self._settings,
+            self._stored,
+            self._foreign_reference,
+            self.store.read_maps,
         )
         with contextlib.suppress(StoreError):  # a read-only directory can still be read
-            lines = [json.dumps(asdict(row), sort_keys=True) for row in found]
-            text = "\n".join([json.dumps({"digest": digest}), *lines]) + "\n"
+            lines = [json.dumps(asdict(row), sort_keys=True) for row in found.rows]
+            exhibits = [asdict(item) for item in found.exhibits]
+            head = json.dumps({"digest": digest, "exhibits": exhibits})
+            text = "\n".join([head, *lines]) + "\n"
             self.store.write_text(self.store.path / "summary.jsonl", text)
         return found
 
-    def _kept_summary(self, digest: str) -> tuple[Derived, ...] | None:
+    def _kept_summary(self, digest: str) -> Summary | None:
         try:
             first, *lines = (self.store.path / "summary.jsonl").read_text("utf-8").splitlines()
-            if json.loads(first)["digest"] != digest:
+            head = json.loads(first)
+            if head["digest"] != digest:
                 return None
             rows = [json.loads(line) for line in lines]
-            return tuple(
-                Derived(**{**row, "measurement": Measurement(**row["measurement"])}) for row in rows
+            return Summary(
+                rows=tuple(
+                    Derived(**{**row, "measurement": Measurement(**row["measurement"])})
+                    for row in rows
+                ),
+                exhibits=tuple(Exhibit(**item) for item in head["exhibits"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None  # absent or damaged: it is computed again
+
+    def exhibits(self, kind: str) -> list[Json]:
+        """Return what is no number of one kind: exemplars, potentials, ranks, ..."""
+        return [item.value for item in self.summary.exhibits if item.kind == kind]
 
     # decision
 
@@ -395,6 +471,7 @@ class Results:
 
     def _caveats(self) -> Iterator[str]:
         yield from self.data["notes"]
+        yield from read_imported(self.store, *self.store.read_plan()).notes
         for model, splits in self.data["contamination"].items():
             for split in self.measuring:
                 if splits.get(split):
@@ -461,7 +538,7 @@ class Results:
                 )
 
     def _disagreements(self) -> Iterator[str]:
-        for row in self.summary:
+        for row in self.summary.rows:
             value = row.measurement.value
             if row.measurement.metric != "fidelity.agreement" or value is None:
                 continue

@@ -37,7 +37,9 @@ def json_schema() -> Json:
     recipe = definitions["RecipeSpec"]["properties"]
     recipe["steps"]["items"] = {"$ref": "#/$defs/Step"}
     recipe["use"] = {"enum": sorted(RECIPE_SETS)}
-    definitions["MeasureSpec"]["properties"]["scores"]["items"] = {"enum": list(METRICS.names())}
+    definitions["MeasureSpec"]["properties"]["scores"]["items"] = {
+        "anyOf": [{"enum": list(METRICS.names())}, {"pattern": r"^[a-z0-9_.]+\[.+\]$"}]
+    }
     definitions["ConditionSet"]["properties"]["use"] = {"enum": sorted(SETS)}
     data = definitions["DataSpec"]["properties"]
     data["preset"] = {"enum": [*sorted(PRESETS), None]}

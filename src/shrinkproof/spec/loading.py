@@ -16,6 +16,7 @@ from shrinkproof.data import DATA
 from shrinkproof.data.splits import DataRef, DataSpec
 from shrinkproof.errors import ShrinkproofError, SpecError
 from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.spelling import metric_of, name_of
 from shrinkproof.models import MODELS
 from shrinkproof.models.reference import ModelField, ModelSpec
 from shrinkproof.records import SPLITS
@@ -23,6 +24,7 @@ from shrinkproof.registry import Registry, Strings
 from shrinkproof.spec.document import MISSING, Document, Path, parse
 from shrinkproof.spec.problems import Problems, shown, unknown
 from shrinkproof.spec.recipes import NAME, NAME_RULE, RecipeCheck, RecipeSpec
+from shrinkproof.spec.saliency import SaliencyCheck, SaliencySpec
 from shrinkproof.spec.schema import (
     DEFAULT_SCORES,
     ConditionSet,
@@ -90,6 +92,7 @@ class _Loading:
         self._check_data(fields.get("data"))
         RecipeCheck(self.problems, self._splits()).check(fields["recipes"])
         scores = self._scores()
+        self._check_saliency(fields["conditions"])
         if isinstance(content.get("select"), dict):
             self._check_selection(fields["conditions"], scores)
         self.problems.raise_if_any()
@@ -225,13 +228,22 @@ class _Loading:
     def _check_score(self, path: Path, name: str, *, is_repeated: bool) -> None:
         if is_repeated:
             self.problems.add(path, f"is given twice: {name!r}; remove one")
-        if name not in METRICS:
-            self.problems.add(path, unknown(f"unknown metric {name!r}", name, METRICS))
-            return
         try:
-            METRICS.get(name)
+            if name_of(name) not in METRICS:
+                self.problems.add(path, unknown(f"unknown metric {name!r}", name, METRICS))
+                return
+            metric_of(name)
         except ShrinkproofError as error:
             self.problems.add(path, str(error))
+
+    def _check_saliency(self, conditions: Conditions | None) -> None:
+        path: Path = ("measure", "saliency")
+        if self.document.at(path) in (MISSING, None):
+            return
+        spec = self.read(path, SaliencySpec)
+        if spec is not None:
+            measured = None if conditions is None else conditions_of(conditions)
+            SaliencyCheck(self.problems, self._mapping("models"), measured).check(spec)
 
     def _check_selection(
         self, conditions: Conditions | None, scores: tuple[str, ...] | None
@@ -243,7 +255,9 @@ class _Loading:
             chosen[word] = (self.read(path, Strings) or ()) if written else ()
         is_timed = self.document.at(("measure", "cost", "latency")) not in (MISSING, None)
         measured = None if conditions is None else conditions_of(conditions)
-        SelectionCheck(self.problems, scores, is_timed, measured).check(chosen)
+        is_explained = self.document.at(("measure", "saliency")) not in (MISSING, None)
+        is_explained &= not {"select", "report"} <= self._splits()
+        SelectionCheck(self.problems, scores, is_timed, measured, is_explained).check(chosen)
 
 
 def _references(data: DataSpec) -> Iterator[tuple[Path, DataRef]]:

@@ -124,6 +124,26 @@ def build_recipes(recipes: Mapping[str, RecipeSpec]) -> dict[str, tuple[Any, ...
     }
 
 
+def sweeps_of(
+    recipes: Mapping[str, RecipeSpec],
+) -> Iterator[tuple[str, str, tuple[tuple[float, str], ...]]]:
+    """Yield the recipes that differ in one number: name, parameter, (value, full name) ascending.
+
+    A grid over several names gives one sweep for each combination of the others.
+    """
+    for name, recipe in recipes.items():
+        for parameter, values in recipe.grid.items():
+            if len(values) < 2 or any(isinstance(v, bool | str) for v in values):
+                continue
+            groups: dict[str, list[tuple[float, str]]] = {}
+            for chosen, _ in recipe.members():
+                others = {**chosen, parameter: f"{{{parameter}}}"}
+                member = (float(chosen[parameter]), full_name(name, chosen))
+                groups.setdefault(full_name(name, others), []).append(member)
+            for group, members in groups.items():
+                yield group, parameter, tuple(sorted(members))
+
+
 @dataclass(frozen=True)
 class RecipeCheck:
     """Finds everything that is wrong with the recipes of a study.

@@ -14,6 +14,7 @@ from shrinkproof.records import CLEAN, Condition
 from shrinkproof.registry import Strings, component
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec.recipes import RecipeSpec, build_recipes
+from shrinkproof.spec.saliency import SaliencySpec
 
 Severity = Annotated[int, Field(ge=1, le=5)]
 Positive = Annotated[int, Field(ge=1)]
@@ -45,10 +46,18 @@ class RobustnessSpec:
     """What corrupted errors are compared with.
 
     Attributes:
-        reference: recipe whose errors are the unit of the mean corruption error.
+        reference: whose errors are the unit of the mean corruption error: ``baseline`` (the
+            uncompressed model of each candidate), ``alexnet`` (published constants, ImageNet-C
+            only), or the label of any candidate, ``resnet20/baseline``.
+        run: run directory in which the candidate of that label is found, relative to the study
+            file; None for this one. It must be about the same images.
+        rounded: round each corruption error to whole percent before the mean is taken, as some
+            publications do; only to reproduce their tables.
     """
 
-    reference: Literal["baseline"] = "baseline"
+    reference: str = "baseline"
+    run: str | None = None
+    rounded: bool = False
 
 
 def _distinct(value: Any) -> Any:
@@ -154,15 +163,21 @@ class MeasureSpec:
         form: what is run under corruptions: ``twin`` (PyTorch), ``artifact`` (the exported file
             in its real runtime), or ``auto`` (the artifact).
         robustness: what corrupted errors are compared with.
+        saliency: whether candidates look at the same places as their baseline; not measured where
+            it is absent.
         cost: which costs are measured besides sizes and operations.
         intervals: how intervals are made.
+        margins: metric -> by how much it may be worse than the baseline's and still count as
+            kept; only metrics with a margin are ever called kept.
     """
 
     scores: Annotated[Strings, Field(min_length=1)] = DEFAULT_SCORES
     form: Literal["auto", "twin", "artifact"] = "auto"
     robustness: RobustnessSpec = Field(default_factory=RobustnessSpec)
+    saliency: SaliencySpec | None = None
     cost: CostSpec | None = None
     intervals: IntervalsSpec = Field(default_factory=IntervalsSpec)
+    margins: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 
 @component
@@ -221,6 +236,8 @@ class StudySpec:
         controls: ``dense`` trains the uncompressed network as each recipe trains; ``all`` also
             trains each pruned shape from scratch; ``none`` leaves controls out, which the report
             prints.
+        snapshots: how many dense checkpoints along each control's training are measured too; a
+            candidate's robustness is compared with theirs at equal clean accuracy.
         threads: threads of every computation; part of the identity of results.
         select: how one candidate is chosen; None where the study only measures.
     """
@@ -235,6 +252,7 @@ class StudySpec:
     repeats: Positive = 1
     seed: Annotated[int, Field(ge=0)] = 0
     controls: Literal["dense", "all", "none"] = "dense"
+    snapshots: Annotated[int, Field(ge=0, le=50)] = 0
     threads: Positive = 1
     select: SelectSpec | None = None
 

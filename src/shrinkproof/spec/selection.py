@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.errors import PluginError
 from shrinkproof.metrics import METRICS
-from shrinkproof.metrics.names import METRIC_NAMES, MetricName
+from shrinkproof.metrics.names import (
+    METRIC_NAMES,
+    MetricName,
+    bare_name,
+    known_metric,
+    without_prefixes,
+)
+from shrinkproof.metrics.robustness import GROUPS as MEMBERS
 from shrinkproof.protocols import Better
 from shrinkproof.records import STANDARD_15, Condition
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec.document import Path
 from shrinkproof.spec.problems import Problems, unknown
+
+GROUPS: Final = {group: set(members) for group, members in MEMBERS.items()}
+"""Corruptions of each group, of which ``robustness.error@noise`` is the mean."""
+
+
+_OVER_ALL: Final = ("corrupted", "pooled")
+"""All corrupted conditions: the mean of their numbers, and their images as one sample."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +40,14 @@ class SelectionCheck:
         scores: metrics that the study measures; None where that is itself wrong.
         is_timed: whether the study times inference.
         conditions: what the study measures under; None where that is itself wrong.
+        is_explained: whether heat maps are compared on the images that decide.
     """
 
     problems: Problems
     scores: tuple[str, ...] | None
     is_timed: bool
     conditions: tuple[Condition, ...] | None
+    is_explained: bool = False
 
     def check(self, select: Mapping[str, tuple[str, ...]]) -> None:
         """Note the problems of all objectives and constraints.
@@ -102,27 +119,42 @@ class SelectionCheck:
             return f"{metric.name} needs a condition, for example {metric.name}@clean"
         if self.conditions is None:
             return ""
+        return self._place_rule(metric, selector, self.conditions)
+
+    def _place_rule(
+        self, metric: MetricName, selector: Selector, conditions: tuple[Condition, ...]
+    ) -> str:
         at, severity = selector.condition, selector.severity
-        if at in ("clean", "corrupted") and severity:
-            return f"{at} has no severity, got {str(selector)!r}"
-        if at == "corrupted" and len(self.conditions) == 1:
-            return "this study measures no corruptions; add conditions, or write '@clean'"
-        corruptions = {c.corruption for c in self.conditions} - {"clean"}
-        if at not in ("clean", "corrupted", *corruptions):
+        corruptions = {c.corruption for c in conditions} - {"clean"}
+        if at in ("clean", *_OVER_ALL):
+            if severity:
+                return f"{at} has no severity, got {str(selector)!r}"
+            if at != "clean" and not corruptions:
+                return "this study measures no corruptions; add conditions, or write '@clean'"
+            return ""
+        if metric.name.startswith("robustness.") and GROUPS.get(at, set()) & corruptions:
+            return ""
+        if at not in corruptions:
             if at in CORRUPTIONS:
                 return f"{at} is not measured by this study; add it to conditions"
-            known = ("clean", "corrupted", *corruptions)
-            return unknown(f"unknown condition {at!r}", at, known)
-        if severity and Condition(at, severity) not in self.conditions:
+            return unknown(f"unknown condition {at!r}", at, ("clean", *_OVER_ALL, *corruptions))
+        if severity and Condition(at, severity) not in conditions:
             return f"{at}:{severity} is not measured by this study; add it to conditions"
         return ""
 
     def _measure_rule(self, metric: MetricName) -> str:
         name = metric.name
-        if self.scores is not None and name in METRICS and name not in self.scores:
-            return f"{name} is not measured by this study; add it to measure.scores"
+        scored = without_prefixes(name)
+        is_scored = bare_name(name) in METRICS
+        if self.scores is not None and is_scored and scored not in self.scores:
+            return f"{scored} is not measured by this study; add it to measure.scores"
         if name.startswith(("cost.latency", "cost.memory")) and not self.is_timed:
             return f"{name} is not measured by this study; add measure.cost.latency"
+        if bare_name(name).startswith("saliency.") and not self.is_explained:
+            return (
+                f"{name} is measured on the images that are printed, with measure.saliency, and "
+                "cannot choose among candidates; remove it"
+            )
         if self.conditions is None:
             return ""
         if name == "robustness.mce":
@@ -133,8 +165,9 @@ class SelectionCheck:
 
 
 def _metric(name: str) -> MetricName | None:
-    if name in METRIC_NAMES:
-        return METRIC_NAMES[name]
+    known = known_metric(name)
+    if known is not None:
+        return known
     if name not in METRICS:
         return None
     cls = METRICS.get(name)

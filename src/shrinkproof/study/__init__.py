@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shrinkproof.results import Results
     from shrinkproof.spec import StudySpec
     from shrinkproof.study.plan import Plan
-    from shrinkproof.study.running import Progress
+    from shrinkproof.study.progress import Progress
 
 __all__ = ["Inputs", "Study"]
 
@@ -97,7 +97,8 @@ class Study:
         from shrinkproof.results import Results
         from shrinkproof.store import Store
         from shrinkproof.study.plan import make_plan
-        from shrinkproof.study.running import Runner, Silence
+        from shrinkproof.study.progress import Silence
+        from shrinkproof.study.running import Runner
         from shrinkproof.study.work import forget_workplace
 
         environment = capture()

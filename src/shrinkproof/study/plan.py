@@ -9,10 +9,12 @@ from itertools import groupby
 from typing import Any, Final, Literal
 
 from shrinkproof.compressors import COMPRESSORS
+from shrinkproof.compressors.partial import checkpoints_of
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.environment import environment_key
 from shrinkproof.errors import SpecError, UsageError
 from shrinkproof.evaluators.latency import Latency
+from shrinkproof.evaluators.saliency import Saliency
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.size import Size
 from shrinkproof.evaluators.world import World
@@ -23,6 +25,9 @@ from shrinkproof.study.inputs import Inputs
 
 MEASURED: Final = ("select", "report")
 """Splits whose images are evaluated; ``certify`` is kept untouched for certificates."""
+
+CHECKPOINT: Final = ".epoch"
+"""Stands in the names of dense checkpoints, between the control's name and the epoch."""
 
 ARTIFACT_FORMAT: Final = 2
 """Raise it when the exported file of the same candidate changes."""
@@ -61,10 +66,15 @@ class Plan:
         kept = {c.key for c in self.candidates if c.role == "baseline"}
         kept |= {key for c in chosen for key in (c.key, c.control)}
         scratch = [(c.model, c.repeat, _scratch_identities(c)) for c in chosen]
+        whole = {c.recipe for c in self.candidates if c.key in kept and c.role == "control"}
         kept |= {
             c.key
             for c in self.candidates
-            if c.role == "control" and (c.model, c.repeat, c.steps) in scratch
+            if c.role == "control"
+            and (
+                (c.model, c.repeat, c.steps) in scratch
+                or c.recipe.rpartition(CHECKPOINT)[0] in whole
+            )
         }
         return replace(
             self,
@@ -89,6 +99,30 @@ def latency_of(inputs: Inputs) -> Latency | None:
     if cost is None or cost.latency is None:
         return None
     return Latency(**asdict(cost.latency))
+
+
+def saliencies_of(inputs: Inputs, model: str) -> dict[str, Saliency]:
+    """Return the study's saliency evaluators for the candidates of a model, by method."""
+    spec = inputs.spec.measure.saliency
+    if spec is None:
+        return {}
+    return {
+        name: Saliency(
+            method=name,
+            settings=settings,
+            layer=spec.layer_of(model),
+            images=spec.images,
+            label=name if position else "",
+            replicates=inputs.spec.measure.intervals.replicates,
+            seed=inputs.spec.seed,
+        )
+        for position, (name, settings) in enumerate(spec.methods_with_settings())
+    }
+
+
+def printing_of(measuring: Sequence[str]) -> str:
+    """Return the split whose numbers are printed."""
+    return "report" if "report" in measuring else "select"
 
 
 def make_plan(inputs: Inputs, environment: Json) -> Plan:
@@ -130,7 +164,12 @@ class _Planner:
             tuple(candidates),
             tuple(cells),
             {
-                name: {"source": s.source, "count": len(s), "fingerprint": self.prints[name]}
+                name: {
+                    "source": s.source,
+                    "count": len(s),
+                    "fingerprint": self.prints[name],
+                    "classes": list(s.classes),
+                }
                 for name, s in self.data.sets.items()
             },
             (*self.data.notes, *self._world_notes(), *self._stopping_notes(candidates)),
@@ -188,6 +227,10 @@ class _Planner:
                 if (name, repeat) not in controls:
                     control = self._candidate(model, identity, name, "control", schedule, repeat)
                     controls[name, repeat] = control
+                    parts = checkpoints_of(schedule, self.spec.snapshots)
+                    for epoch, part in parts if repeat == 0 else ():
+                        label = f"{name}{CHECKPOINT}{epoch}"
+                        yield self._candidate(model, identity, label, "control", part)
                     yield control
         for name, steps in recipes.items():
             schedule = _schedule(steps)
@@ -236,6 +279,7 @@ class _Planner:
                 yield self._scores_cell(candidate, self.form, split, condition)
             other: Form = "artifact" if self.form == "twin" else "twin"
             yield self._scores_cell(candidate, other, split, CLEAN)
+        yield from self._saliency_cells(candidate, baseline)
         parts: Json = {"candidate": candidate.key, "version": Size.version}
         yield Cell(key_of("size", parts), candidate.key, "size", "artifact")
         if self.latency is not None:
@@ -246,6 +290,45 @@ class _Planner:
                 "evaluator": identity_of(self.latency),
             }
             yield Cell(key_of("latency", parts), candidate.key, "latency", "artifact")
+
+    def _saliency_cells(self, candidate: Candidate, baseline: str) -> Iterator[Cell]:
+        """Yield one cell per method and condition, on the split that is printed.
+
+        Dense checkpoints from within a control's training have none: they are there for their
+        errors. How numbers are made from the maps is no part of the key: they are recomputed.
+        """
+        spec = self.spec.measure.saliency
+        is_part = candidate.role == "control" and CHECKPOINT in candidate.recipe
+        if spec is None or is_part:
+            return
+        split = printing_of(self.measuring)
+        for name, saliency in saliencies_of(self.inputs, candidate.model).items():
+            parts: Json = {
+                "baseline": baseline,
+                "batch": self.spec.data.batch,
+                "candidate": candidate.key,
+                "count": saliency.images,
+                "images": self.prints[split],
+                "layer": saliency.layer,
+                "method": identity_of(saliency.attribution),
+                "seed": saliency.seed,
+                "threads": self.spec.threads,
+                "version": Saliency.version,
+            }
+            twin = spec.twin_of(candidate.model)
+            if candidate.key == baseline and twin is not None:
+                identity = self.inputs.fingerprint(twin)
+                parts["twin"] = {
+                    "candidate": self._candidate(twin, identity, "baseline", "baseline", ()).key,
+                    "layer": spec.layer_of(twin),
+                }
+            for condition in spec.conditions_list():
+                place: Json = {"condition": str(condition)}
+                if not condition.is_clean:
+                    place["corruption"] = self.worlds[split].identity(condition)
+                key = key_of("saliency", {**parts, **place})
+                form = saliency.form
+                yield Cell(key, candidate.key, "saliency", form, split, condition, name)
 
     def _scores_cell(
         self, candidate: Candidate, form: Form, split: str, condition: Condition

@@ -5,74 +5,33 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from shrinkproof.engines.inline import attempt
 from shrinkproof.environment import environment_key
 from shrinkproof.errors import StoreError
 from shrinkproof.evaluators.latency import Latency
+from shrinkproof.evaluators.saliency import Saliency
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.size import Size
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.models.loaded import Preprocess
 from shrinkproof.protocols import Engine, Measurement
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Failure, Json
+from shrinkproof.results.imported import Imported, read_imported
 from shrinkproof.store import Shard, Store
+from shrinkproof.study.explaining import Comparing, Explaining, compare, comparisons, explain
 from shrinkproof.study.inputs import Inputs
 from shrinkproof.study.plan import Plan, latency_of, scores_of
+from shrinkproof.study.progress import Progress, Silence
+from shrinkproof.study.scoring import Scoring, score, with_added
 from shrinkproof.study.twin import load_twin
 from shrinkproof.study.work import Pass, PassResult, Preparation, measure, prepare
 
 A = TypeVar("A")
 B = TypeVar("B")
-
-
-class Progress(Protocol):
-    """Somebody who wants to know how far a run is."""
-
-    def begin(self, stage: str, total: int) -> None:
-        """Tell that a stage with so many pieces of work starts."""
-        ...
-
-    def watch(self, detail: Callable[[], str]) -> None:
-        """Offer what goes on inside the pieces of work of the stage, to be asked at any time."""
-        ...
-
-    def advance(self, label: str) -> None:
-        """Tell that one piece of work of the stage is done."""
-        ...
-
-    def end(self, stage: str, seconds: float) -> None:
-        """Tell that a stage is over."""
-        ...
-
-    def warn(self, message: str) -> None:
-        """Tell something that the user should know."""
-        ...
-
-
-class Silence:
-    """Progress that nobody wants to know about."""
-
-    def begin(self, stage: str, total: int) -> None:
-        """Ignore it."""
-
-    def watch(self, detail: Callable[[], str]) -> None:
-        """Ignore it."""
-
-    def advance(self, label: str) -> None:
-        """Ignore it."""
-
-    def end(self, stage: str, seconds: float) -> None:
-        """Ignore it."""
-
-    def warn(self, message: str) -> None:
-        """Ignore it."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +57,27 @@ class Runner:
     progress: Progress = field(default_factory=Silence)
     retry: bool = True
     known: frozenset[str] = frozenset()
-    _weights: dict[str, NDArray[np.float32]] = field(default_factory=dict, init=False)
 
     @cached_property
     def candidates(self) -> dict[str, Candidate]:
         """Candidates by key."""
-        return {candidate.key: candidate for candidate in self.plan.candidates}
+        found = (*self.plan.candidates, *self.imported.candidates)
+        return {candidate.key: candidate for candidate in found}
+
+    @cached_property
+    def imported(self) -> Imported:
+        """What was predicted elsewhere; only its metrics are computed here."""
+        return read_imported(self.store, self.plan.candidates, self.plan.cells)
 
     @cached_property
     def scores(self) -> Scores:
-        """The study's scores evaluator."""
-        return scores_of(self.inputs)
+        """The study's scores evaluator, with the metrics that a user has added to the run."""
+        return with_added(scores_of(self.inputs), self.store)
+
+    @cached_property
+    def _versions(self) -> dict[str, int]:
+        """What makes the scores of this run."""
+        return self.scores.versions()
 
     @cached_property
     def machine(self) -> str:
@@ -121,6 +90,9 @@ class Runner:
         self._prepare()
         missing = self._missing()
         self._measure(missing)
+        self._score()
+        self._explain(missing)
+        self._compare()
         self._read_sizes(missing)
         self._time(missing)
 
@@ -178,10 +150,9 @@ class Runner:
         return "; ".join(self.store.in_progress(self.candidates))
 
     def _missing(self) -> list[Cell]:
-        """Return the cells that must be measured, after recomputing those that need no model."""
+        """Return the cells that must be measured: nobody has, or nothing is left to score."""
         done = self.store.finished()
         failed = frozenset() if self.retry else self.store.failures().keys()
-        versions = self.scores.versions()
         missing = []
         for cell in self.plan.cells:
             if not self.store.has_candidate(cell.candidate) or cell.key in failed:
@@ -189,25 +160,33 @@ class Runner:
             shard = self.store.read_cell(cell.key) if cell.key in done else None
             if cell.key in done and shard is None:
                 self.progress.warn(f"cells/{cell.key}.jsonl is damaged and is measured again")
-            if shard is None or (
-                cell.evaluator == "scores"
-                and not versions.items() <= shard.versions.items()
-                and not self._rescore(shard)
-            ):
+            if shard is None or self._lacks_sources(shard):
                 missing.append(cell)
         return missing
 
-    def _rescore(self, shard: Shard) -> bool:
-        """Recompute a cell's metrics from its predictions; False where they are missing."""
-        predictions = self.store.read_predictions(shard.cell.key)
-        if predictions is None:
-            return False
-        split = shard.cell.split
-        if split not in self._weights:  # one matrix serves all cells of a split
-            self._weights[split] = self.scores.weights(len(predictions), predictions.groups)
-        measurements = self.scores.score(predictions, self._weights[split])
-        self._write(shard.cell, measurements, self.scores.versions())
-        return True
+    def _lacks_sources(self, shard: Shard) -> bool:
+        """Return whether nothing is left of a cell from which its numbers could be made again."""
+        key = shard.cell.key
+        if shard.cell.evaluator == Saliency.name:
+            is_known = shard.versions == self._comparisons[key].agreement.versions()
+            return not self.store.has_maps(key) if is_known else self.store.read_maps(key) is None
+        return self._lacks_scores(shard) and self.store.read_predictions(key) is None
+
+    def _lacks_scores(self, shard: Shard) -> bool:
+        """Return whether a cell lacks a metric of the study, or has an older version of one."""
+        wanted = self._versions.items()
+        return shard.cell.evaluator == "scores" and not wanted <= shard.versions.items()
+
+    def _score(self) -> None:
+        """Compute what the passes have left to do, from stored predictions."""
+        done = self.store.finished()
+        cells = (*self.plan.cells, *self.imported.cells)
+        found = [self.store.read_cell(c.key) for c in cells if c.key in done]
+        shards = {s.cell.key: s for s in found if s is not None and self._lacks_scores(s)}
+        items = [Scoring(str(self.store.path), self.scores, s.cell) for s in shards.values()]
+        for item, outcome in self._staged("score", score, items, lambda i: self._label(i.cell)):
+            if outcome is not None:
+                self._rewrite(shards[item.cell.key], outcome)
 
     def _measure(self, missing: Sequence[Cell]) -> None:
         passes: dict[tuple[str, Condition], list[Cell]] = {}
@@ -218,7 +197,7 @@ class Runner:
             Pass(str(self.store.path), split, condition, tuple(cells))
             for (split, condition), cells in passes.items()
         ]
-        versions = self.scores.versions()
+        versions = self.scores.fast().versions()
         for item, outcome in self._staged(
             "measure", measure, items, lambda item: f"{item.condition} on {item.split}"
         ):
@@ -229,6 +208,45 @@ class Runner:
             )
             for cell in item.cells:
                 self._write(cell, result.measured[cell.key], versions, result.notes)
+
+    def _explain(self, missing: Sequence[Cell]) -> None:
+        """Make heat maps: the candidates of a model under one condition are one piece of work."""
+        passes: dict[tuple[str, str, Condition], list[Cell]] = {}
+        for cell in missing:
+            if cell.evaluator == Saliency.name:
+                model = self.candidates[cell.candidate].model
+                passes.setdefault((model, cell.split, cell.condition), []).append(cell)
+        items = [
+            Explaining(str(self.store.path), model, split, condition, tuple(cells))
+            for (model, split, condition), cells in passes.items()
+        ]
+        for item, outcome in self._staged(
+            "explain", explain, items, lambda item: f"{item.model} {item.condition}"
+        ):
+            for cell in item.cells:
+                result = outcome if isinstance(outcome, Failure) else outcome.measured[cell.key]
+                self._write(cell, result, self._comparisons[cell.key].agreement.versions())
+
+    def _compare(self) -> None:
+        """Compute numbers of heat maps whose formulas have changed, from the stored maps."""
+        done = self.store.finished()
+        items = []
+        for item in self._comparisons.values():
+            shard = self.store.read_cell(item.cell.key) if item.cell.key in done else None
+            if shard is not None and shard.versions != item.agreement.versions():
+                items.append(item)
+        for item, outcome in self._staged(
+            "compare", compare, items, lambda item: self._label(item.cell)
+        ):
+            if outcome is not None:
+                self._write(item.cell, outcome, item.agreement.versions())
+
+    @cached_property
+    def _comparisons(self) -> dict[str, Comparing]:
+        """How the numbers of each cell of heat maps are made."""
+        plan, spec = self.plan, self.inputs.spec
+        made = comparisons(self.store.path, spec, plan.candidates, plan.cells)
+        return {item.cell.key: item for item in made}
 
     def _read_sizes(self, missing: Sequence[Cell]) -> None:
         cells = [cell for cell in missing if cell.evaluator == "size"]
@@ -295,6 +313,15 @@ class Runner:
             return
         self.store.write_cell(Shard(cell, tuple(outcome), self.machine, versions, notes))
 
+    def _rewrite(self, shard: Shard, outcome: Sequence[Measurement] | Failure) -> None:
+        """Store new metrics of a cell; whoever predicted it stays named."""
+        if isinstance(outcome, Failure):
+            self._write(shard.cell, outcome, self._versions)
+        else:
+            made = replace(shard, measurements=tuple(outcome), versions=self._versions)
+            self.store.write_cell(made)
+
     def _label(self, cell: Cell) -> str:
         where = f" {cell.condition} on {cell.split}" if cell.split else ""
-        return f"{self.candidates[cell.candidate].label} {cell.evaluator}{where}"
+        how = f" {cell.method}" if cell.method else ""
+        return f"{self.candidates[cell.candidate].label} {cell.evaluator}{how}{where}"

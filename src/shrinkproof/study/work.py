@@ -22,18 +22,22 @@ from numpy.typing import NDArray
 
 from shrinkproof import randomness
 from shrinkproof.compressors import COMPRESSORS
+from shrinkproof.compressors.partial import whole_of
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import ModelError
 from shrinkproof.evaluators.subject import Scene, Subject
 from shrinkproof.models.loaded import LoadedModel
 from shrinkproof.protocols import Context, Measurement
-from shrinkproof.records import Candidate, Cell, Condition, Failure, Json
+from shrinkproof.records import Candidate, Cell, Condition, Failure, Json, key_of
+from shrinkproof.registry import identity_of
 from shrinkproof.store import Store
 from shrinkproof.study.inputs import Inputs
 from shrinkproof.study.plan import scores_of, splits_for
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from shrinkproof.compressors.recipe import Recipe
 
 _MEMORY_SHARE: Final = 0.25
 """Part of the machine's memory that loaded candidates may fill before a pass takes groups."""
@@ -74,7 +78,7 @@ class PassResult:
 
 
 @dataclass(eq=False)
-class _Workplace:
+class Workplace:
     """What a process keeps between two pieces of work on one run."""
 
     run: Path
@@ -84,12 +88,14 @@ class _Workplace:
     predictors: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)
 
     def images(self, wanted: Collection[str]) -> dict[str, ImageSet]:
+        """Return all splits that were read, the wanted ones among them."""
         missing = [name for name in wanted if name not in self.sets]
         if missing:
             self.sets.update(self.inputs.splits(missing).sets)
         return self.sets
 
     def base(self, model: str) -> LoadedModel:
+        """Return an uncompressed model of the study."""
         from shrinkproof.models.reference import load_model
 
         if model not in self.bases:
@@ -124,7 +130,7 @@ def _check_unchanged(run: Path, model: str, loaded: LoadedModel) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _workplace(run: str) -> _Workplace:
+def workplace(run: str) -> Workplace:
     """Return the workplace of a run; a process works on one run at a time."""
     import torch
 
@@ -132,7 +138,7 @@ def _workplace(run: str) -> _Workplace:
     inputs = Inputs.from_json(value)
     torch.set_num_threads(inputs.spec.threads)
     _keep_bars_in_process()
-    return _Workplace(Path(run), inputs)
+    return Workplace(Path(run), inputs)
 
 
 def _keep_bars_in_process() -> None:
@@ -148,7 +154,7 @@ def _keep_bars_in_process() -> None:
 
 def forget_workplace() -> None:
     """Drop what this process keeps: the study of its run has changed."""
-    _workplace.cache_clear()
+    workplace.cache_clear()
 
 
 def prepare(work: Preparation) -> Json:
@@ -157,7 +163,7 @@ def prepare(work: Preparation) -> Json:
     Returns:
         Sizes of the candidate, as written to its directory.
     """
-    place = _workplace(work.run)
+    place = workplace(work.run)
     store = Store(place.run)
     candidate = work.candidate
     if store.has_candidate(candidate.key):
@@ -165,7 +171,7 @@ def prepare(work: Preparation) -> Json:
     return _make(place, store, candidate)
 
 
-def _make(place: _Workplace, store: Store, candidate: Candidate) -> Json:
+def _make(place: Workplace, store: Store, candidate: Candidate) -> Json:
     import torch
 
     from shrinkproof.artifacts.candidate import write_candidate
@@ -175,6 +181,7 @@ def _make(place: _Workplace, store: Store, candidate: Candidate) -> Json:
     base = place.base(candidate.model)
     history: list[Mapping[str, Any]] = []
     recipe = Recipe(tuple(COMPRESSORS.create(s["name"], s["fields"]) for s in candidate.steps))
+    training = _training_key(place.inputs, candidate, recipe)
     wanted = splits_for(recipe.needs)
     sets = place.images(wanted)
 
@@ -189,7 +196,7 @@ def _make(place: _Workplace, store: Store, candidate: Candidate) -> Json:
         {name: sets[name] for name in wanted},
         repeat=candidate.repeat,
         note=note,
-        scratch=store.scratch(candidate.key),
+        scratch=store.scratch(training),
     )
     module, changes = recipe.apply(base.module, context)
     example = torch.zeros((1, *base.input_shape))
@@ -215,7 +222,20 @@ def _make(place: _Workplace, store: Store, candidate: Candidate) -> Json:
 
     store.write_candidate(candidate, write)
     store.forget_scratch(candidate.key)
+    if candidate.key == training or whole_of(recipe.steps) == recipe.steps:
+        store.forget_scratch(training)
     return dict(store.read_json(f"candidates/{candidate.key}/complete.json"))
+
+
+def _training_key(inputs: Inputs, candidate: Candidate, recipe: Recipe) -> str:
+    """Return under which key the training of a candidate is kept while it is made.
+
+    Dense checkpoints along a control's training share its folder: each goes on from the last.
+    """
+    if candidate.role != "control" or not inputs.spec.snapshots:
+        return candidate.key
+    steps = [identity_of(step) for step in whole_of(recipe.steps)]
+    return key_of("training", [inputs.fingerprint(candidate.model), candidate.repeat, steps])
 
 
 def make_context(
@@ -265,7 +285,7 @@ def make_context(
 
 def measure(work: Pass) -> PassResult:
     """Measure every candidate of a pass on the same images."""
-    place = _workplace(work.run)
+    place = workplace(work.run)
     store = Store(place.run)
     images = place.images([work.split])[work.split]
     scene = Scene(
@@ -274,7 +294,7 @@ def measure(work: Pass) -> PassResult:
         None if work.condition.is_clean else place.inputs.world(images),
         place.inputs.spec.data.batch,
     )
-    scores = scores_of(place.inputs)
+    scores = scores_of(place.inputs).fast()
     candidates = {c.key: c for c in store.read_plan()[0]}
     measured: dict[str, tuple[Measurement, ...] | Failure] = {}
     groups = list(_groups(store, work.cells))
@@ -319,7 +339,7 @@ def _groups(store: Store, cells: tuple[Cell, ...]) -> Iterator[tuple[Cell, ...]]
 
 
 def _load(
-    place: _Workplace, store: Store, scene: Scene, cell: Cell, candidate: Candidate
+    place: Workplace, store: Store, scene: Scene, cell: Cell, candidate: Candidate
 ) -> Subject | Failure:
     from shrinkproof.engines.inline import attempt
 
@@ -359,7 +379,7 @@ def check_fit(base: LoadedModel, images: ImageSet, model: str) -> None:
 
 
 def _predictor(
-    place: _Workplace, store: Store, cell: Cell, base: LoadedModel
+    place: Workplace, store: Store, cell: Cell, base: LoadedModel
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     from shrinkproof.artifacts.candidate import load_candidate
     from shrinkproof.artifacts.session import Session

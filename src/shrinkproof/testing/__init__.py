@@ -4,6 +4,7 @@ Plugin authors call it in their own tests; ours call it for everything that is r
 check raises `AssertionError` with a sentence that names the class and the broken rule.
 """
 
+from shrinkproof.testing.attribution import check_attribution, tiny_explained
 from shrinkproof.testing.component import example_settings
 from shrinkproof.testing.compressor import (
     check_channel_criterion,
@@ -23,6 +24,7 @@ from shrinkproof.testing.toys import (
 )
 
 __all__ = [
+    "check_attribution",
     "check_channel_criterion",
     "check_compressor",
     "check_corruption",
@@ -32,6 +34,7 @@ __all__ = [
     "check_metric",
     "example_settings",
     "tiny_context",
+    "tiny_explained",
     "tiny_images",
     "tiny_model",
     "tiny_predictions",

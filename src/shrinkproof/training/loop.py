@@ -39,6 +39,7 @@ def train(
     adjust: Callable[[], None] | None = None,
     each_step: Callable[[int, int], None] | None = None,
     identity: Json | None = None,
+    until: int | None = None,
 ) -> list[Json]:
     """Train a model in place and return one entry of history for each epoch.
 
@@ -56,7 +57,7 @@ def train(
     """
     import torch
 
-    run = _Run(model, settings, context, adjust, each_step)
+    run = _Run(model, settings, context, adjust, each_step, until or settings.epochs)
     checkpoint = run.checkpoint(identity)
     run.resume(checkpoint.read())
     try:
@@ -94,6 +95,7 @@ class _Run:
     context: Context
     adjust: Callable[[], None] | None
     each_step: Callable[[int, int], None] | None
+    until: int
     step: int = 0
     history: list[Json] = field(default_factory=list)
     resumed: int = 0
@@ -124,7 +126,7 @@ class _Run:
     def is_over(self) -> bool:
         """Whether no epoch is left to run."""
         done = len(self.history)
-        return done == self.settings.epochs or (self.best is not None and self.best.is_over(done))
+        return done >= self.until or (self.best is not None and self.best.is_over(done))
 
     def checkpoint(self, identity: Json | None) -> Checkpoint:
         """Return where the run is kept, under the identity of everything that decides it."""
@@ -154,8 +156,8 @@ class _Run:
         }
 
     def resume(self, state: dict[str, Any] | None) -> None:
-        """Go on from a state, and tell the history so far."""
-        if state is None:
+        """Go on from a state that is not too far, and tell the history so far."""
+        if state is None or len(state["history"]) > self.until:
             return
         self.step, self.history = state["step"], state["history"]
         self.resumed = len(self.history)
@@ -199,7 +201,7 @@ class _Run:
         """Report an epoch and about how long the rest will take."""
         fresh = self.history[self.resumed :]
         mean = sum(e["seconds"] for e in fresh) / len(fresh)
-        left = 0 if self.is_over else self.settings.epochs - len(self.history)
+        left = 0 if self.is_over else self.until - len(self.history)
         noted: Json = {k: entry[k] for k in _NOTED if k in entry}
         self.context.note({**noted, "seconds_left": mean * left})
 
@@ -252,8 +254,8 @@ class _Run:
             ) from error
 
     def keep_best(self) -> None:
-        """Go back to the weights of the best epoch, and mark it."""
-        if self.best is None:
+        """Go back to the weights of the best epoch of a whole training, and mark it."""
+        if self.best is None or self.until < self.settings.epochs:
             return
         self.model.load_state_dict(self.best.state)
         self.history[self.best.epoch - 1]["kept"] = True

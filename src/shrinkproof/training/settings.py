@@ -127,6 +127,7 @@ class Training:
         adjust: Callable[[], None] | None = None,
         each_step: Callable[[int, int], None] | None = None,
         identity: Json | None = None,
+        until: int | None = None,
     ) -> list[Json]:
         """Train a model in place and return one entry of history for each epoch.
 
@@ -140,6 +141,8 @@ class Training:
             each_step: called after each optimizer's step with how many are done and how many
                 there are; what it changes in the model must be part of the state dict.
             identity: what else decides the result: settings behind ``adjust`` and ``each_step``.
+            until: leave off after so many epochs of the schedule, with the weights of that epoch;
+                None for the whole training.
 
         Returns:
             For each epoch ``epoch`` (from 1), ``epochs``, ``loss`` (mean over images), ``accuracy``
@@ -171,7 +174,15 @@ class Training:
         ):
             if given is None:
                 raise CompressionError(f"training: needs {what}, got none; {advice}")
-        return train(model, self, context, adjust=adjust, each_step=each_step, identity=identity)
+        return train(
+            model,
+            self,
+            context,
+            adjust=adjust,
+            each_step=each_step,
+            identity=identity,
+            until=until,
+        )
 
 
 def outcome(history: Sequence[Json]) -> Json:

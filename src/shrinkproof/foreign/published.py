@@ -1,0 +1,63 @@
+"""Whether published means over corruptions are those that the published errors give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from shrinkproof.foreign.entries import ACCURACY
+from shrinkproof.foreign.joined import Known, Name
+from shrinkproof.foreign.units import FOREIGN
+from shrinkproof.metrics.references import Reference, mce, relative_mce
+from shrinkproof.metrics.robustness import Errors
+from shrinkproof.protocols import Undefined
+
+_COMPUTED: Final = {"mce": mce, "relative_mce": relative_mce}
+
+_EQUAL: Final = 1e-9
+
+
+def compare_published(known: Mapping[Name, Known], *, rounded: bool) -> Iterator[str]:
+    """Yield how far published mCE and relative mCE are from ours, exact and rounded.
+
+    Args:
+        known: the numbers of each candidate.
+        rounded: whether the run shows rounded ones.
+    """
+    for name, compute in _COMPUTED.items():
+        gaps: dict[bool, list[float]] = {False: [], True: []}
+        for (model, _), numbers in known.items():
+            published = numbers.alone.get(FOREIGN + name)
+            if published is None:
+                continue
+            own, base = _errors(numbers), _errors(known[model, "baseline"])
+            for how, found in gaps.items():
+                ours = compute(own, Reference("baseline", errors=base), rounded=how)
+                if not isinstance(ours, Undefined):
+                    found.append(abs(ours - published.value))
+        if gaps[False]:
+            yield _sentence(name, gaps, rounded=rounded)
+
+
+def _errors(numbers: Known) -> Errors:
+    """Return the error rates of a candidate, each as one pseudo-image."""
+    return {
+        condition: np.array([round(1 - entry.value, 12)])
+        for (_, condition, metric), entry in numbers.scores.items()
+        if metric == ACCURACY
+    }
+
+
+def _sentence(name: str, gaps: Mapping[bool, list[float]], *, rounded: bool) -> str:
+    own, other = (_part(gaps[how], rounded=how) for how in (rounded, not rounded))
+    return f"published {name}, kept as {FOREIGN}{name}: {own}; {other}"
+
+
+def _part(gaps: list[float], *, rounded: bool) -> str:
+    equal = sum(gap <= _EQUAL for gap in gaps)
+    text = f"{equal} of {len(gaps)} equal ours {'with' if rounded else 'without'} --rounded"
+    if equal < len(gaps):
+        text += f" (largest difference {100 * max(gaps):.2g} points)"
+    return text

@@ -1,0 +1,64 @@
+"""Uncertainty of numbers: resampled data sets, intervals, tests and ranks.
+
+A metric gives its per-image terms, one seeded matrix of weights stands for the resampled data sets,
+and their matrix product gives all replicates. The matrix depends on the data set only, so every
+candidate, condition and metric sees the same resamples and comparisons are paired by themselves.
+"""
+
+from __future__ import annotations
+
+from shrinkproof.statistics.hypotheses import HypothesisTest, holm, mcnemar
+from shrinkproof.statistics.intervals import (
+    BOOTSTRAP,
+    DEVIATION,
+    DEVIATION_PAIRED,
+    EXACT,
+    EXACT_PAIRED,
+    MINIMUM_OUTCOMES,
+    MINIMUM_PER_COLUMN,
+    MINIMUM_UNITS,
+    Interval,
+    clopper_pearson,
+    interval,
+    intervals,
+    paired_interval,
+)
+from shrinkproof.statistics.margins import equivalence, images_needed, noninferiority
+from shrinkproof.statistics.ranks import RankTest, friedman, wilcoxon_holm, wilcoxon_signed_rank
+from shrinkproof.statistics.repeats import Repeats, across_repeats
+from shrinkproof.statistics.terms import Kind, Terms, difference, estimate, replicates
+from shrinkproof.statistics.weights import bootstrap_weights
+
+__all__ = [
+    "BOOTSTRAP",
+    "DEVIATION",
+    "DEVIATION_PAIRED",
+    "EXACT",
+    "EXACT_PAIRED",
+    "MINIMUM_OUTCOMES",
+    "MINIMUM_PER_COLUMN",
+    "MINIMUM_UNITS",
+    "HypothesisTest",
+    "Interval",
+    "Kind",
+    "RankTest",
+    "Repeats",
+    "Terms",
+    "across_repeats",
+    "bootstrap_weights",
+    "clopper_pearson",
+    "difference",
+    "equivalence",
+    "estimate",
+    "friedman",
+    "holm",
+    "images_needed",
+    "interval",
+    "intervals",
+    "mcnemar",
+    "noninferiority",
+    "paired_interval",
+    "replicates",
+    "wilcoxon_holm",
+    "wilcoxon_signed_rank",
+]

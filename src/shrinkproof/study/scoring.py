@@ -1,0 +1,134 @@
+"""Metrics from stored predictions: no model, no images, any process."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof.engines.inline import Inline
+from shrinkproof.errors import UsageError
+from shrinkproof.evaluators.scores import Scores
+from shrinkproof.metrics.spelling import metric_of, spelled
+from shrinkproof.protocols import Engine, Measurement
+from shrinkproof.records import Cell, Failure
+from shrinkproof.results.reading import Results
+from shrinkproof.store import Store
+from shrinkproof.study.explaining import Comparing, compare, comparisons
+from shrinkproof.study.progress import Progress, Silence
+
+ADDED: Final = "scores.json"
+"""Names of the metrics that were added to a run after it began."""
+
+_NOTHING: Final = (
+    "must be computed from stored predictions, got none; these numbers were measured elsewhere"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """Compute the metrics of one cell.
+
+    Attributes:
+        run: the run directory.
+        scores: metrics, replicates and seed.
+        cell: which cell.
+    """
+
+    run: str
+    scores: Scores
+    cell: Cell
+
+
+def score(work: Scoring) -> tuple[Measurement, ...] | None:
+    """Return the metrics of a cell, or None where its predictions are missing."""
+    predictions = Store(Path(work.run)).read_predictions(work.cell.key)
+    if predictions is None:
+        return None
+    groups = None if predictions.groups is None else tuple(predictions.groups.tolist())
+    weights = _weights(work.scores, len(predictions), groups)
+    return tuple(work.scores.score(predictions, weights))
+
+
+def _numbers(work: Scoring | Comparing) -> tuple[Measurement, ...] | None:
+    return score(work) if isinstance(work, Scoring) else compare(work)
+
+
+@functools.lru_cache(maxsize=2)
+def _weights(scores: Scores, count: int, groups: tuple[str, ...] | None) -> NDArray[np.float32]:
+    """Return the bootstrap weights of a split; one matrix serves all its cells."""
+    return scores.weights(count, None if groups is None else np.array(groups))
+
+
+def with_added(scores: Scores, store: Store) -> Scores:
+    """Return the evaluator with the metrics that were added to the run."""
+    added: list[str] = store.read_json(ADDED) or []
+    return replace(scores, metrics=tuple(dict.fromkeys([*scores.metrics, *added])))
+
+
+def rescore(
+    path: Path | str,
+    *,
+    add: Sequence[str] = (),
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Recompute every metric of a run from its predictions and heat maps; return the results.
+
+    No model and no image is needed. Cells of which nothing is stored keep their numbers.
+
+    Args:
+        path: the run directory.
+        add: names of metrics that the run shall have from now on.
+        engine: where the work happens; this process by default.
+        progress: who is told how far it is.
+
+    Raises:
+        StoreError: there is no run in that directory.
+        UsageError: a name is wrong; nothing is changed then.
+    """
+    results = Results.load(path)
+    store, spec = results.store, results.spec
+    names = tuple(dict.fromkeys([*results.metrics, *(spelled(metric_of(text)) for text in add)]))
+    scores = Scores(metrics=names, replicates=spec.measure.intervals.replicates, seed=spec.seed)
+    told, chosen = progress or Silence(), engine or Inline()
+    if not _has_predictions(results):
+        if add:
+            raise UsageError(f"score: new metrics {_NOTHING}")
+        told.warn(f"nothing to score: metrics {_NOTHING}")
+        return results
+    store.write_json(ADDED, [name for name in names if name not in spec.measure.scores])
+    shards = results.shards
+    cells = [shard.cell for shard in shards.values()]
+    scorings = [Scoring(str(store.path), scores, c) for c in cells if c.evaluator == Scores.name]
+    pairs = comparisons(store.path, spec, results.candidates, cells)
+    versions = dict.fromkeys((item.cell.key for item in scorings), scores.versions())
+    versions |= {pair.cell.key: pair.agreement.versions() for pair in pairs}
+    items: list[Scoring | Comparing] = [*scorings, *pairs]
+    start = time.perf_counter()
+    told.begin("score", len(items))
+    for item, outcome in chosen.map(_numbers, items):
+        cell = item.cell
+        label = f"{results.by_key[cell.candidate].label} {cell.condition}"
+        if isinstance(outcome, Failure):
+            told.warn(f"{label}: {outcome.message}")
+        elif outcome is not None:
+            shard = shards[cell.key]
+            store.write_cell(replace(shard, measurements=outcome, versions=versions[cell.key]))
+        told.advance(label)
+    told.end("score", time.perf_counter() - start)
+    found = Results.load(path)
+    _ = found.summary
+    return found
+
+
+def _has_predictions(results: Results) -> bool:
+    """Return whether any cell has predictions; results that were measured elsewhere have none."""
+    shards = [s for s in results.shards.values() if s.cell.evaluator == Scores.name]
+    return not shards or any(results.store.has_predictions(s.cell.key) for s in shards)

@@ -1,0 +1,153 @@
+"""Prune potential: how far a sweep can go before a condition loses more than the margin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from shrinkproof.metrics.robustness import corruptions_of, error_terms, mean_error_terms
+from shrinkproof.records import CLEAN, Candidate, Condition, Json
+from shrinkproof.statistics import Interval, Terms, difference, estimate
+from shrinkproof.summary.run import Run
+from shrinkproof.summary.split import Split
+from shrinkproof.summary.values import CORRUPTED, Derived, Exhibit, Sweep
+
+POTENTIAL: Final = "potential"
+METRIC: Final = "accuracy.top1"
+
+MILDER_WHEN_LARGER: Final = ("levels", "bits", "weight_bits", "activation_bits", "macs", "params")
+"""Parameters whose larger values compress less; sweeps over them are walked downward."""
+
+
+def potentials(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:  # noqa: ARG001
+    """Yield how far each sweep can go, for each model, under clean and corrupted images.
+
+    From the mildest setting on, the potential is the last one before the first whose interval of
+    "accuracy minus the baseline's" reaches below minus the margin: up to there the images show that
+    no more than the margin is lost, each setting at 95 %. Values are those asked for in the study
+    file (nominal).
+
+    Reference: Liebenwein et al. 2021, "Lost in pruning", arXiv:2103.03014, whose definition has a
+    margin but no uncertainty.
+    """
+    split = run.splits.get(run.printing)
+    if split is None:
+        return
+    baselines = [c for c in run.candidates if c.role == "baseline" and c.key in split.totals]
+    for sweep in run.settings.sweeps:
+        for baseline in baselines:
+            recipes = {
+                c.recipe: c
+                for c in run.candidates
+                if c.model == baseline.model and c.role == "recipe" and not c.repeat
+            }
+            if any(name in recipes for _, name in sweep.members):
+                yield Exhibit(POTENTIAL, _walks(run, split, sweep, baseline, recipes))
+
+
+def _walks(
+    run: Run, split: Split, sweep: Sweep, baseline: Candidate, recipes: Mapping[str, Candidate]
+) -> Json:
+    margin = run.settings.margins.get(METRIC)
+    found: Json = {
+        "sweep": sweep.name,
+        "parameter": sweep.parameter,
+        "model": baseline.model,
+        "split": split.name,
+        "metric": METRIC,
+        "margin": margin,
+        "values": "nominal",
+        "rows": [],
+        "reason": "" if margin is not None else "no margin stated; write one under measure.margins",
+    }
+    if margin is None:
+        return found
+    members = list(sweep.members)
+    if sweep.parameter in MILDER_WHEN_LARGER:
+        members.reverse()
+    changes = {
+        value: _changes(split, recipes[name].key, baseline.key) if name in recipes else {}
+        for value, name in members
+    }
+    for place in _places(split.settings.conditions):
+        found["rows"].append(_walk(place, changes, margin))
+    return found
+
+
+def _places(conditions: Sequence[Condition]) -> list[str]:
+    names = list(corruptions_of(conditions))
+    clean = ["clean"] if CLEAN in conditions else []
+    return [*clean, *names, CORRUPTED] if names else clean
+
+
+def _changes(split: Split, key: str, baseline: str) -> Mapping[str, tuple[float, Interval]]:
+    """Return accuracy minus the baseline's under clean, each corruption, and all of them."""
+    own, other = (_errors(split, k) for k in (key, baseline))
+    terms = {place: difference(other[place], item) for place, item in own.items() if place in other}
+    stated = split.intervals(terms)
+    none = Interval(reason="there are no images, only numbers, so there is no interval")
+    return {place: (estimate(item), stated.get(place, none)) for place, item in terms.items()}
+
+
+def _errors(split: Split, key: str) -> dict[str, Terms]:
+    """Return the terms of the error rate in each place that was measured completely."""
+    totals = split.totals.get(key)
+    if totals is None:
+        return {}
+    wanted = split.settings.conditions
+    complete = {
+        name
+        for name in corruptions_of(wanted)
+        if all(c in totals.errors for c in wanted if c.corruption == name)
+    }
+    found = {name: error_terms(totals.errors, [name]) for name in complete}
+    if CLEAN in totals.errors:
+        found["clean"] = error_terms(totals.errors, ["clean"])
+    corrupted = {c: e for c, e in totals.errors.items() if not c.is_clean}
+    if corrupted and complete == set(corruptions_of(wanted)):
+        found[CORRUPTED] = mean_error_terms(corrupted)
+    return found
+
+
+def _walk(
+    place: str, changes: Mapping[float, Mapping[str, tuple[float, Interval]]], margin: float
+) -> Json:
+    """Return the last setting that is within the margin, and what stopped the walk."""
+    reached: float | None = None
+    stopped: float | None = None
+    reason = "every setting of the sweep is within the margin"
+    for value, found in changes.items():
+        problem = _problem(found.get(place), margin)
+        if problem:
+            stopped, reason = value, problem
+            break
+        reached = value
+    return {
+        "condition": place,
+        "potential": reached,
+        "stopped": stopped,
+        "reason": reason,
+        "steps": [
+            {"value": value, "change": change, "low": stated.low, "high": stated.high}
+            for value, found in changes.items()
+            if place in found
+            for change, stated in [found[place]]
+        ],
+    }
+
+
+def _problem(found: tuple[float, Interval] | None, margin: float) -> str:
+    """Return why a setting is not within the margin; empty where it is."""
+    if found is None:
+        return "it was not measured under all these conditions"
+    change, stated = found
+    if stated.low is None:
+        return f"it has no interval: {stated.reason}"
+    if stated.low >= -margin:
+        return ""
+    if change < -margin:
+        return f"accuracy is {100 * -change:.2f} points lower, the margin is {100 * margin:g}"
+    return (
+        f"with these images up to {100 * -stated.low:.2f} points could be lost, the margin is "
+        f"{100 * margin:g}"
+    )

@@ -1,0 +1,215 @@
+"""What heat maps say about all candidates of a model together, from stored maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof.errors import DataError
+from shrinkproof.metrics.agreement import Agreement
+from shrinkproof.metrics.correlation import correlation
+from shrinkproof.metrics.heatmaps import HeatMaps
+from shrinkproof.metrics.names import CHANGE
+from shrinkproof.metrics.similarity import pearson
+from shrinkproof.protocols import Measurement, Undefined
+from shrinkproof.records import CLEAN, Candidate, Cell, Json
+from shrinkproof.summary.known import Known
+from shrinkproof.summary.maps import Maps
+from shrinkproof.summary.pictures import overlay_of, picture_of
+from shrinkproof.summary.run import Run
+from shrinkproof.summary.values import Derived, Exhibit
+
+# Shape suffixes: n images.
+
+HEATMAPS: Final = "heatmaps"
+CORRELATION: Final = "saliency-correlation"
+
+SHOWN_IMAGES: Final = 6
+SHOWN_CANDIDATES: Final = 6
+
+FEWEST: Final = 5
+"""Candidates below which nothing is said at matched reduction."""
+
+_HCC: Final = "saliency.hcc"
+_REDUCTION: Final = "cost.compression_ratio_packed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """One candidate beside its baseline.
+
+    Attributes:
+        candidate: who it is.
+        cell: where its maps are.
+        maps: its maps.
+        hcc_n: correlation of each image, ``nan`` where it is undefined.
+    """
+
+    candidate: Candidate
+    cell: Cell
+    maps: HeatMaps
+    hcc_n: NDArray[np.float64]
+
+
+def saliency_of(run: Run, rows: Sequence[Derived]) -> Iterator[Derived | Exhibit]:
+    """Yield the correlation on common images, the least alike maps, and what goes with accuracy."""
+    maps = run.maps
+    if maps is None:
+        return
+    places: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in maps.cells:
+        if cell.evaluator == "saliency":
+            model = run.by_key[cell.candidate].model
+            places.setdefault((model, cell.method, cell.split, cell.condition), []).append(cell)
+    for cells in places.values():
+        yield from _of_place(run, maps, cells)
+    yield from _correlations(run, maps, Known(run, rows))
+
+
+def _of_place(run: Run, maps: Maps, cells: Sequence[Cell]) -> Iterator[Derived | Exhibit]:
+    """Yield what one method says under one condition of one model."""
+    baseline = next((c for c in cells if run.by_key[c.candidate].role == "baseline"), None)
+    reference = None if baseline is None else maps.read(baseline.key)
+    if baseline is None or reference is None:
+        return
+    label = maps.label(baseline)
+    agreement = Agreement(label, run.settings.replicates, run.settings.seed)
+    seen = []
+    for cell in cells:
+        found = reference if cell is baseline else maps.read(cell.key)
+        if found is None:
+            continue
+        try:
+            found.check_beside(reference)
+        except DataError as error:
+            yield _derived(cell, agreement.no_common(str(error)))
+        else:
+            hcc_n = pearson(found.own, reference.own)
+            seen.append(_Seen(run.by_key[cell.candidate], cell, found, hcc_n))
+    common_n = np.all([~np.isnan(one.hcc_n) for one in seen], axis=0)
+    for one in seen:
+        yield _derived(one.cell, agreement.common(one.maps, one.hcc_n, common_n))
+    if not label and baseline.condition == CLEAN:
+        yield from _strips(run, [one for one in seen if one.candidate.role == "recipe"], reference)
+
+
+def _derived(cell: Cell, measurement: Measurement) -> Derived:
+    condition = cell.condition
+    return Derived(
+        cell.candidate,
+        cell.split,
+        condition.corruption,
+        condition.severity,
+        cell.form,
+        measurement,
+    )
+
+
+def _strips(run: Run, seen: Sequence[_Seen], reference: HeatMaps) -> Iterator[Exhibit]:
+    """Yield the pictures of the candidates whose maps are least alike their baseline's."""
+    means = [float(np.nan_to_num(one.hcc_n).mean()) for one in seen]
+    order = np.argsort(means, kind="stable")[:SHOWN_CANDIDATES]
+    for place in order.tolist():
+        one = seen[place]
+        yield Exhibit(
+            HEATMAPS,
+            {
+                "model": one.candidate.model,
+                "candidate": one.candidate.label,
+                "baseline": run.baseline(one.candidate).label,
+                "method": one.maps.method,
+                "layer": one.maps.layer,
+                "resolution": list(one.maps.resolution),
+                "split": one.cell.split,
+                "condition": str(one.cell.condition),
+                "about": one.maps.about,
+                "count": len(one.maps),
+                "undefined": int(np.isnan(one.hcc_n).sum()),
+                "others": len(seen) - len(order),
+                "images": list(_least_alike(run, one, reference)),
+            },
+        )
+
+
+def _least_alike(run: Run, one: _Seen, reference: HeatMaps) -> Iterator[Json]:
+    """Yield the images with the lowest correlation; undefined ones have none and are left out."""
+    if reference.images is None:
+        return
+    names = run.settings.classes
+    order = np.argsort(one.hcc_n, kind="stable")  # nan comes last
+    for at in order[: min(SHOWN_IMAGES, int((~np.isnan(one.hcc_n)).sum()))].tolist():
+        image = reference.images[at]
+        classes = (int(one.maps.target[at]), int(one.maps.explained[at]))
+        target, explained = (names[c] if c < len(names) else f"class {c}" for c in classes)
+        yield {
+            "index": int(one.maps.index[at]),
+            "class": target,
+            "explained": explained,
+            "hcc": float(one.hcc_n[at]),
+            "image": picture_of(image),
+            "baseline_map": overlay_of(image, reference.own[at]),
+            "candidate_map": overlay_of(image, one.maps.own[at]),
+        }
+
+
+def _correlations(run: Run, maps: Maps, known: Known) -> Iterator[Exhibit]:
+    """Yield how HCC goes with accuracy and with the change of calibration, by network."""
+    hcc = maps.numbers("saliency", _HCC)
+    others = ("accuracy.top1", *(CHANGE + name for name in known.scored("calibration.ece")))
+    for baseline in known.baselines():
+        recipes = [c for c in known.recipes(baseline.model) if c.key in hcc]
+        for other in others if recipes else ():
+            points = {
+                c.key: (value, hcc[c.key])
+                for c in recipes
+                for value in [known.value(c.key, other, "clean")]
+                if value is not None
+            }
+            found = {
+                "model": baseline.model,
+                "split": run.printing,
+                "x": f"{other}@clean",
+                "y": f"{_HCC}@clean",
+                "candidates": [c.label for c in recipes if c.key in points],
+                "left_out": [c.label for c in recipes if c.key not in points],
+                "points": [list(point) for point in points.values()],
+            }
+            matched = _matched(points, maps.numbers("size", _REDUCTION))
+            yield Exhibit(
+                CORRELATION,
+                {**found, **_as_json([*points.values()]), "at_matched_reduction": matched},
+            )
+
+
+def _as_json(points: Sequence[tuple[float, float]]) -> Json:
+    found = correlation([x for x, _ in points], [y for _, y in points])
+    if isinstance(found, Undefined):
+        return {"pearson": None, "spearman": None, "caveat": "", "reason": found.reason}
+    return {
+        name: {"value": value, "low": stated.low, "high": stated.high, "reason": stated.reason}
+        for name, value, stated in (
+            ("pearson", found.pearson, found.pearson_interval),
+            ("spearman", found.spearman, found.spearman_interval),
+        )
+    } | {"caveat": found.caveat, "reason": ""}
+
+
+def _matched(points: Mapping[str, tuple[float, float]], reduction: Mapping[str, float]) -> Json:
+    """Return the partial correlation at equal reduction, linear in its logarithm."""
+    known = [(*point, np.log(reduction[key])) for key, point in points.items() if key in reduction]
+    found: Json = {"value": None, "given": f"log {_REDUCTION}", "count": len(known), "reason": ""}
+    if len(known) < FEWEST:
+        reason = f"at matched reduction at least {FEWEST} candidates are needed, got {len(known)}"
+        return {**found, "reason": reason}
+    x, y, z = (np.array(column) for column in zip(*known, strict=True))
+    pairs = [correlation(a, b) for a, b in ((x, y), (x, z), (y, z))]
+    r = [pair.pearson for pair in pairs if not isinstance(pair, Undefined)]
+    if len(r) < len(pairs) or max(abs(r[1]), abs(r[2])) > 1 - 1e-9:
+        reason = "a metric, or the reduction, does not vary apart from the others"
+        return {**found, "reason": reason}
+    value = (r[0] - r[1] * r[2]) / np.sqrt((1 - r[1] ** 2) * (1 - r[2] ** 2))
+    return {**found, "value": float(np.clip(value, -1, 1))}

@@ -1,0 +1,171 @@
+"""What derived numbers are made of, and what they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from shrinkproof.metrics.names import NULL_MEAN, NULL_P, NULL_Q95, known_metric
+from shrinkproof.metrics.robustness import CORRUPTED as CORRUPTED
+from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.protocols import Measurement, Undefined
+from shrinkproof.records import Condition, Json
+from shrinkproof.statistics import Interval, Terms, estimate
+
+POOLED: Final = "pooled"
+"""Name of the condition in which the images of all corrupted conditions are one sample."""
+
+NO_INTERVAL: Final = Interval(reason="no interval with tested coverage for this number")
+
+_SIMULATED = (NULL_MEAN, NULL_Q95, NULL_P)
+"""Numbers that say themselves what chance does."""
+
+Read = Callable[[str], ClassificationPredictions | None]
+"""Cell key -> stored predictions, or None."""
+
+Number = Terms | float
+"""A metric of some images: per-image terms where it has them, else its value."""
+
+Key = tuple[str, str, int]
+"""Metric, condition without severity, severity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One derived number.
+
+    Attributes:
+        candidate: key of the candidate.
+        split: part of the data it is about.
+        condition: selector spelling without severity; ``corrupted`` for all of them.
+        severity: 1 to 5, or 0.
+        form: form of the candidate whose predictions it was computed from.
+        measurement: the number.
+    """
+
+    candidate: str
+    split: str
+    condition: str
+    severity: int
+    form: str
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """What no single number says: images hit hardest, the potential of a sweep, ranks.
+
+    Attributes:
+        kind: which kind; the page has a section for each.
+        value: plain JSON.
+    """
+
+    kind: str
+    value: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything derived from the cells of a run.
+
+    Attributes:
+        rows: derived numbers.
+        exhibits: what is no number, in the order in which it was found.
+    """
+
+    rows: tuple[Derived, ...]
+    exhibits: tuple[Exhibit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Recipes that differ in one number of their study file's grid.
+
+    Attributes:
+        name: name of the recipe in the study file, ``prune{ratio}``.
+        parameter: name of the number, ``ratio``.
+        members: value -> full name of the recipe, in ascending order of the values.
+    """
+
+    name: str
+    parameter: str
+    members: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What derived numbers depend on besides the predictions.
+
+    Attributes:
+        form: form in which candidates are measured.
+        conditions: all that the study wants; a mean over them exists only where none is missing,
+            because a mean over fewer would be no equal of the other candidates'.
+        metrics: names of the metrics that the study scores.
+        replicates: bootstrap replicates.
+        seed: the study's seed.
+        classes: names of the classes, in the order of the logits; empty where unknown.
+        margins: metric -> by how much it may be worse and still count as kept.
+        sweeps: recipes that differ in one number.
+        reference: what corruption errors are relative to, see ``RobustnessSpec``.
+        origins: what is special about the corrupted images, for numbers that need certain ones.
+    """
+
+    form: str
+    conditions: tuple[Condition, ...]
+    metrics: tuple[str, ...]
+    replicates: int
+    seed: int
+    classes: tuple[str, ...] = ()
+    margins: Mapping[str, float] = field(default_factory=dict)
+    sweeps: tuple[Sweep, ...] = ()
+    reference: Json = field(default_factory=dict)
+    origins: Json = field(default_factory=dict)
+
+
+def value_of(number: Number) -> float:
+    """Return a number's value; ``nan`` where it is undefined."""
+    return number if isinstance(number, float) else estimate(number)
+
+
+def measured(
+    metric: str,
+    number: Number | Undefined,
+    stated: Interval | None = None,
+    *,
+    count: int = 0,
+    caveat: str = "",
+    part: str = "",
+) -> Measurement:
+    """Return a derived number as a measurement; an undefined one keeps its reason.
+
+    Args:
+        metric: its name, with prefixes.
+        number: the number.
+        stated: its interval; None where no interval with tested coverage exists.
+        count: images behind it.
+        caveat: what a reader must know about it.
+        part: the part of the images it is about; empty for all.
+    """
+    known = known_metric(metric)
+    unit, better = (known.unit, known.better.value) if known else ("", "none")
+    value = None if isinstance(number, Undefined) else value_of(number)
+    if value is not None and value != value:
+        number, value = Undefined("undefined for these images"), None
+    if isinstance(number, Undefined):
+        shown = Interval(reason=number.reason)
+    else:
+        shown = stated or (Interval() if metric.startswith(_SIMULATED) else NO_INTERVAL)
+    return Measurement(
+        metric=metric,
+        value=value,
+        unit=unit,
+        better=better,
+        low=shown.low,
+        high=shown.high,
+        interval=shown.method,
+        count=count,
+        basis="derived",
+        reason="; ".join(text for text in (caveat, shown.reason) if text),
+        slice=part,
+    )
