@@ -13,7 +13,7 @@ $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[
 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2 'setuptools<81'
 endef
 
-.PHONY: demo test test-slow parity check format bench coverage clean help
+.PHONY: demo test test-slow test-long parity check format bench coverage clean help
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,10 @@ test: $(READY) ## all tests but the slow ones, at most 5 minutes
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'not slow'
 
 test-slow: $(READY) ## kills, coverage of intervals, real networks
-	$(ONE_THREAD) $(BIN)/pytest -n 2 -m slow
+	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'slow and not long'
+
+test-long: $(READY) ## coverage of every interval of the published tables; an hour or more
+	$(ONE_THREAD) $(BIN)/pytest -n 2 -m long
 
 parity: $(READY) ## comparisons with heavy independent packages, which it installs
 	$(PEERS)

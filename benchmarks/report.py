@@ -1,5 +1,8 @@
 """Time and size of the page of a large study: 50 candidates x 76 conditions x 15 metrics.
 
+Every metric comes with its change, and calibration errors with temperatures and null levels, as a
+run has them: about 300,000 rows.
+
 Run it alone on an idle machine: ``python benchmarks/report.py``. Budget: 10 s and 2 MB.
 """
 
@@ -15,7 +18,7 @@ import polars as pl
 
 from shrinkproof.decision.choice import Objective, Option, decide
 from shrinkproof.protocols import Better
-from shrinkproof.records import COLUMNS, Candidate, Condition
+from shrinkproof.records import COLUMNS, STANDARD_15, Candidate, Condition
 from shrinkproof.report.page import Page, render
 from shrinkproof.selectors import Selector
 
@@ -27,9 +30,17 @@ METRICS = (
     "calibration.ece_equal_mass",
     *(f"plugin.metric{i}" for i in range(10)),
 )
+CALIBRATION = tuple(name for name in METRICS if name.startswith("calibration."))
+NAMES = (
+    *METRICS,
+    *(f"change.{name}" for name in METRICS),
+    *(f"{p}.{n}" for p in ("scaled", "scaled_by_baseline") for n in CALIBRATION),
+    *(f"{p}.{n}" for p in ("null_mean", "null_q95", "null_p") for n in CALIBRATION),
+)
+CLASSES = tuple(f"class={number}" for number in range(100))
 CONDITIONS = (
     Condition(),
-    *(Condition(f"corruption_{i:02d}", s) for i in range(15) for s in range(1, 6)),
+    *(Condition(name, s) for name in STANDARD_15 for s in range(1, 6)),
 )
 ERROR, BYTES = "robustness.mean_error", "cost.bytes"
 
@@ -56,8 +67,7 @@ def column_values(candidate: Candidate, size: int) -> dict[str, object]:
 
 def scores(candidate: Candidate, rng: np.random.Generator, splits: tuple[str, ...]) -> pl.DataFrame:
     """Return the rows of all metrics under all conditions, values and changes."""
-    names = [*METRICS, "change.accuracy.top1"]
-    keys = [(s, c, m) for s in splits for c in CONDITIONS for m in names]
+    keys = [(s, c, m) for s in splits for c in CONDITIONS for m in NAMES]
     value = rng.uniform(0.5, 0.95, len(keys))
     is_change = np.array([m.startswith("change.") for _, _, m in keys])
     value = np.where(is_change, value - 0.7, value)
@@ -74,6 +84,19 @@ def scores(candidate: Candidate, rng: np.random.Generator, splits: tuple[str, ..
         "better": ["higher" if "top1" in m else "lower" for _, _, m in keys],
         "count": [10_000] * len(keys),
     }
+    return pl.DataFrame(columns).select(COLUMNS)
+
+
+def classes(candidate: Candidate, rng: np.random.Generator) -> pl.DataFrame:
+    """Return what changed in each class."""
+    value = rng.normal(-0.02, 0.03, len(CLASSES))
+    columns = column_values(candidate, len(CLASSES)) | {
+        "repeat": [0] * len(CLASSES), "split": ["report"] * len(CLASSES), "slice": list(CLASSES),
+        "condition": ["clean"] * len(CLASSES), "severity": [0] * len(CLASSES),
+        "metric": ["change.accuracy.recall"] * len(CLASSES), "value": value, "low": value - 0.02,
+        "high": value + 0.02, "unit": ["fraction"] * len(CLASSES),
+        "better": ["higher"] * len(CLASSES), "count": [100] * len(CLASSES),
+    }  # fmt: skip
     return pl.DataFrame(columns).select(COLUMNS)
 
 
@@ -101,6 +124,7 @@ def large_page(count: int) -> Page:
         error, size = float(rng.uniform(0.1, 0.5)), float(rng.integers(10**5, 10**7))
         tables += [
             scores(candidate, rng, ("select", "report")),
+            classes(candidate, rng),
             single(candidate, ERROR, error, "corrupted"),
             single(candidate, BYTES, size, ""),
         ]

@@ -62,6 +62,8 @@ conditions:
 
 measure:
   cost: {latency: {}}
+  margins: {accuracy.top1: 0.02}           # within two points, accuracy may be called kept
+  saliency: {images: 128}                  # Grad-CAM maps, compared with the baseline's
 
 select:
   minimize: [robustness.mean_error, cost.bytes_zip]

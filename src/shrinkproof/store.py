@@ -365,8 +365,8 @@ class Store:
             return None
 
     def has_maps(self, key: str) -> bool:
-        """Return whether the heat maps of a cell are stored."""
-        return self._maps(key).is_file()
+        """Return whether the heat maps of a cell are stored to the end; they are not read."""
+        return zipfile.is_zipfile(self._maps(key))
 
     def _maps(self, key: str) -> Path:
         return self.path / _SALIENCY / f"{key}.npz"

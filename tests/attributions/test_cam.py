@@ -34,7 +34,7 @@ def test_gradcam_by_hand():
 def test_gradcam_is_the_class_activation_map_behind_a_global_average():
     module, inputs, target = tiny_model(), images(4), labels(0, 1, 2, 3)
     found = maps(GradCam(rectified=False), module, inputs, target, "6")
-    behind = activations(module, "6", inputs).numpy()
+    behind = activations("test", module, "6", inputs).numpy()
     weight = module.get_parameter("9.weight").detach().numpy()[target]
     np.testing.assert_allclose(found, np.einsum("nk,nkij->nij", weight, behind) / 64, atol=1e-6)
 
@@ -74,7 +74,9 @@ def test_eigencam_is_the_projection_on_numpys_first_singular_vector(side):
     module.append(nn.Flatten())
     inputs = images(5, side=side)
     got = maps(EigenCam(), module, inputs, labels(*[0] * 5), "1")
-    for image, found in zip(activations(module, "1", inputs).double().numpy(), got, strict=True):
+    for image, found in zip(
+        activations("test", module, "1", inputs).double().numpy(), got, strict=True
+    ):
         matrix = image.reshape(6, -1).T
         expected = matrix @ np.linalg.svd(matrix)[2][0]
         expected *= np.sign(expected.sum())
@@ -197,6 +199,15 @@ def test_a_broken_network_gives_no_numbers(method):
     inputs[1, 0, 0, 0] = np.nan
     with pytest.raises(DataError, match="for 1 of 3 images, first at position 1"):
         maps(method, module, inputs, labels(0, 1, 2))
+
+
+@ids
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_offset_that_is_no_number_is_seen_though_gradients_do_not_know_it(method, value):
+    module = tiny_model()
+    module[-1].bias.data[2] = value
+    with pytest.raises(DataError, match="logits must be finite, got NaN or infinity for 3 of 3"):
+        maps(method, module, images(3), labels(0, 1, 2))
 
 
 def test_an_output_that_is_no_logits():

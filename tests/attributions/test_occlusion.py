@@ -89,7 +89,7 @@ def test_settings_that_leave_pixels_out_or_reach_too_far():
     [
         (lambda x: x.mean((2, 3))[:, 0], r"must give \(1, classes\) logits"),
         (lambda x: x.mean((2, 3))[:, :1], "with a class 2, got an output of shape"),
-        (lambda x: np.full((len(x), 3), np.nan), "maps must be finite, got NaN or infinity"),
+        (lambda x: np.full((len(x), 3), np.nan), "logits must be finite, got NaN or infinity"),
     ],
 )
 def test_predictions_that_are_none(predict, sentence):

@@ -141,7 +141,7 @@ def test_somebody_elses_run_is_not_listened_to():
             thread.join()
 
     module[0].register_forward_hook(run_beside)
-    found = activations(module, "6", INPUTS[:1])
+    found = activations("test", module, "6", INPUTS[:1])
     assert found.shape == (1, 8, 8, 8)
     assert not is_bypassed(module, "6", 1, INPUTS[:1])
     assert len(others) == 2

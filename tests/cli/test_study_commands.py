@@ -271,6 +271,7 @@ def test_list_shows_every_kind(call: Call) -> None:
     done = call("list")
     assert (done.code, done.err) == (0, "")
     assert max(map(len, done.lines)) <= 80
+    assert "gradcam" in done.out
     for name in ("prune.weights", "gaussian_noise", "cifar10", "inline", "scores", "accuracy.top1"):
         assert name in done.out
     found = json.loads(call("list", "--json").out)

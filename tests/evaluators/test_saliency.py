@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shrinkproof.evaluators import onlooker
 from shrinkproof.evaluators.onlooker import THUMBNAIL, Shown
 from shrinkproof.evaluators.saliency import Saliency, Twin
 from shrinkproof.evaluators.subject import Scene, Subject
@@ -112,6 +113,47 @@ def test_a_broken_candidate_costs_no_other() -> None:
     assert isinstance(found["broken"], Failure)
     assert found["broken"].message == "no weights"
     assert hcc(found["same"]) == pytest.approx(1)
+
+
+def test_logits_that_are_no_numbers_are_no_looks_either() -> None:
+    broken = tiny_model()
+    broken[-1].bias.data[2] = np.nan
+    for method in ("gradcam", "eigencam", "gradient_x_input", "occlusion"):
+        saliency = Saliency(method=method, images=12, replicates=100)
+        found = run(saliency, subjects_of({"base": tiny_model(), "broken": broken}))
+        assert "logits must be finite" in found["broken"].message
+        assert hcc(found["base"]) == pytest.approx(1)
+        alone = run(saliency, subjects_of({"base": broken}))
+        assert "logits must be finite" in alone["base"].message
+
+
+def test_a_twin_that_does_not_fit_costs_its_control_only() -> None:
+    found = run(GRADCAM, subjects_of({"base": tiny_model()}), twin=Failure("ModelError", "other"))
+    absent = found["base"]["saliency.hcc", "control=twin"]
+    assert (absent.value, absent.count) == (None, 0)
+    assert absent.reason.startswith("no twin control: other")
+    assert hcc(found["base"]) == pytest.approx(1)
+
+
+def test_large_images_come_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Shown.of(Scene(tiny_images(40), CLEAN, None, 16), 40)
+    batches = [len(given) for _, given in shown.inputs(Preprocess())]
+    assert batches == [16, 16, 8]
+    for pixels, size in ((5 * 16 * 16 + 100, 5), (10, 1)):
+        monkeypatch.setattr(onlooker, "PIXELS", pixels)
+        parts = [(which, given) for which, given in shown.inputs(Preprocess())]
+        assert max(len(given) for _, given in parts) == size
+        assert np.concatenate([np.arange(40)[which] for which, _ in parts]).tolist() == [*range(40)]
+
+
+def test_maps_that_know_no_class_say_so() -> None:
+    saliency = Saliency(method="eigencam", images=12, replicates=100)
+    numbers = run(saliency, subjects_of({"base": tiny_model()}))["base"]
+    assert "eigencam does not look at the class" in numbers["saliency.hcc", ""].reason
+    assert (
+        "does not look"
+        not in run(GRADCAM, subjects_of({"base": tiny_model()}))["base"]["saliency.hcc", ""].reason
+    )
 
 
 def test_a_candidate_without_the_layer_fails_and_names_it() -> None:

@@ -362,3 +362,100 @@ def test_an_empty_file_and_no_file_are_explained(tmp_path):
             import_results([tmp_path / name], tmp_path / "run")
     with pytest.raises(UsageError, match="at least one CSV file"):
         import_results([], tmp_path / "run")
+
+
+def test_names_of_two_tables_may_be_spelled_differently(table, tmp_path):
+    other = summary(tmp_path / "summary.csv")
+    text = other.read_text().replace("cifar10", "CIFAR-10").replace("original", "Original")
+    other.write_text(text.replace(",net,", ",Net,").replace("int8", "INT 8"))
+    results = import_results([table, other], tmp_path / "run")
+    assert [c.label for c in results.candidates] == ["cifar10-net/baseline", "cifar10-net/int8"]
+    assert number(results, "cifar10-net/int8", "robustness.mce").value is not None
+    assert number(results, "cifar10-net/int8", "cost.compression_ratio_zip").value == 4
+    assert "variant 'INT 8' of summary.csv is taken for 'int8' of conditions.csv" in results.caveats
+
+
+def test_candidates_of_one_table_alone_are_named(table, tmp_path):
+    other = summary(tmp_path / "summary.csv")
+    other.write_text(other.read_text().replace("int8", "int4"))
+    results = import_results([table, other], tmp_path / "run")
+    assert "no errors under corruption of cifar10-net/int4" in results.caveats
+    assert "no costs of cifar10-net/int8" in results.caveats
+
+
+def test_percent_signs_say_the_unit(tmp_path):
+    plain = import_results([conditions(tmp_path / "conditions.csv")], tmp_path / "plain")
+    lines = (tmp_path / "conditions.csv").read_text().splitlines()[1:]
+    cells = [line.rpartition(",") for line in lines]
+    signed = [f"{head},{100 * float(value):.6g}%" for head, _, value in cells]
+    found = import_results([write(tmp_path / "signed.csv", signed)], tmp_path / "found")
+    a, b = (number(r, "cifar10-net/int8", "robustness.mce").value for r in (plain, found))
+    assert a == pytest.approx(b, abs=1e-12)
+
+
+def test_blank_lines_may_stand_above_the_header(table, tmp_path):
+    table.write_text("\n" + table.read_text().replace(",", ";"))
+    results = import_results([table], tmp_path / "run")
+    assert number(results, "cifar10-net/int8", "robustness.mce").value is not None
+
+
+def test_a_comma_is_no_decimal_comma_beside_decimal_points(tmp_path):
+    lines = ["net;original;0.9;12,345", "net;int8;0.8;9,876"]
+    path = write(tmp_path / "s.csv", lines, "model;variant;accuracy;zip_kib")
+    with pytest.raises(DataError, match=r"s\.csv:2: zip_kib must be a finite number, got '12,345'"):
+        import_results([path], tmp_path / "run")
+
+
+def test_columns_that_are_not_read_are_named_and_errors_win(table, tmp_path):
+    lines = [f"0.5,{line},x" for line in table.read_text().splitlines()[1:]]
+    path = write(tmp_path / "more.csv", lines, f"accuracy,{HEADER},remark")
+    results = import_results([path], tmp_path / "run")
+    assert number(results, "cifar10-net/int8", "accuracy.top1@clean").value == 0.88
+    assert "more.csv: accuracy, remark not read" in results.caveats
+
+
+def test_a_scale_counts_for_tidy_tables_without_units(tmp_path):
+    lines = ["net,baseline,clean,accuracy.top1,90,,,,", "net,int8,clean,accuracy.top1,80,,,,"]
+    results = import_results(
+        [write(tmp_path / "t.csv", lines, TIDY)], tmp_path / "r", scale="percent"
+    )
+    assert number(results, "net/int8", "accuracy.top1@clean").value == 0.8
+
+
+def test_fronts_of_data_sets_and_published_ones_are_compared(tmp_path):
+    header = "dataset,model,variant,accuracy,compression_ratio,on_published_pareto_front"
+    lines, costs = [], []
+    for dataset, start in (("cifar10", 0.1), ("cifar100", 0.3)):
+        lines += rows(dataset, "net", "original", grown(start, 0.05))
+        lines += rows(dataset, "net", "int8", grown(start + 0.02, 0.06))
+        lines += rows(dataset, "net", "int4", grown(start + 0.03, 0.07))
+        costs += [
+            f"{dataset},net,original,{1 - start},1,1",
+            f"{dataset},net,int8,{0.98 - start},4,1",
+        ]
+        costs += [f"{dataset},net,int4,{0.97 - start},3,{int(dataset == 'cifar100')}"]
+    files = [write(tmp_path / "c.csv", lines), write(tmp_path / "s.csv", costs, header)]
+    told = import_results(files, tmp_path / "run").caveats
+    assert "the front of cifar10 alone: cifar10-net/baseline, cifar10-net/int8" in told
+    assert any(
+        "front of cifar10, 2 candidates: equal to ours without --rounded; equal" in t for t in told
+    )
+    assert any("3 candidates: without --rounded ours lacks cifar100-net/int4" in t for t in told)
+
+
+def test_a_report_is_made_of_many_candidates_without_their_baseline(tmp_path):
+    lines = rows("c", "net", "original", grown(0.1, 0.05), [])
+    for k in range(8):
+        lines += rows("c", "net", f"q{k}", grown(0.1 + 0.01 * k, 0.06))
+    results = import_results([write(tmp_path / "t.csv", lines)], tmp_path / "run")
+    assert results.report().stat().st_size > 10_000
+
+
+def test_exact_halves_are_rounded_as_the_published_rates_are():
+    def rates(value: float) -> dict[Condition, np.ndarray]:
+        places = [Condition(name, s) for name in STANDARD_15 for s in range(1, 6)]
+        return {place: np.array([1 - round(1 - value, 12)]) for place in [CLEAN, *places]}
+
+    for own, other in ((0.1158, 0.48), (0.163, 0.2), (0.0815, 0.1), (0.4025, 0.5)):
+        plain = round(sum([own] * 5) / sum([other] * 5) * 100) / 100
+        assert mce(rates(own), Reference("x", errors=rates(other)), rounded=True) == plain

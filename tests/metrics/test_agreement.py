@@ -150,15 +150,35 @@ def test_small_maps_without_a_layer_carry_a_warning() -> None:
 
 def test_the_common_number_is_about_images_that_all_have() -> None:
     own, base = random_maps(0), random_maps(1)
-    r = pearson(own, base)
-    common = np.arange(COUNT) >= 10
-    number = Agreement().common(heat_maps(own), r, common)
+    r, other = pearson(own, base), pearson(random_maps(2), base)
+    other[:10] = np.nan
+    about = heat_maps(own).about
+    number = Agreement().common(r, [r, other], heat_maps(base), about)
     assert number.value == pytest.approx(r[10:].mean())
     assert (number.metric, number.count, number.basis) == ("saliency.hcc_common", 50, "derived")
-    assert "50 of 60 images are defined for all candidates" in number.reason
-    none = Agreement().common(heat_maps(own), r, np.zeros(COUNT, dtype=bool))
+    assert "50 of 60 images are defined for all 2 candidates" in number.reason
+    assert "gradcam at layer layer3" in number.reason
+    none = Agreement().common(r, [r, np.full(COUNT, np.nan)], heat_maps(base), about)
     assert none.value is None
-    assert "no image is defined for all candidates" in none.reason
+    assert "0 of 60 images are defined for all 2 candidates" in none.reason
+
+
+def test_maps_too_small_for_a_window_say_so_and_not_that_they_are_constant() -> None:
+    own, base = (random_maps(seed)[:, :3, :3] for seed in (0, 1))
+    numbers = Agreement().numbers(heat_maps(own), heat_maps(base))
+    assert found(numbers, "saliency.hcc").value is not None
+    ssim = found(numbers, "saliency.ssim")
+    assert ssim.value is None
+    assert "fewer than 4 rows or columns" in ssim.reason
+    assert "constant" not in ssim.reason
+
+
+def test_a_part_without_images_says_so() -> None:
+    maps = heat_maps(random_maps(0), explained=np.zeros(COUNT, dtype=np.int64))
+    numbers = Agreement().numbers(maps, heat_maps(random_maps(1), explained=maps.explained))
+    wrong = found(numbers, "saliency.hcc", "baseline=wrong")
+    assert (wrong.value, wrong.count) == (None, 0)
+    assert "there is no image that the baseline gets wrong" in wrong.reason
 
 
 @pytest.mark.parametrize(

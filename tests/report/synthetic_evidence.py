@@ -11,7 +11,8 @@ MARGINS = {"accuracy.top1": 0.01}
 HOLM = "Holm over 12 tests: all recipes of resnet20 on the report split, clean and corrupted"
 MAPS = "gradcam at layer layer3, 8x8 places, class: the baseline's answer"
 PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    "YPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
 POSITIVE = {"unit": "ratio", "better": "higher"}
 P_VALUE = {"unit": "probability", "better": "none"}
@@ -35,7 +36,7 @@ def evidence_rows(plant, base, record, scored) -> list[dict]:
 def calibration_rows(plant, record, scored) -> list[dict]:
     chance = 0.028
     p = 0.21 if plant.ece < 0.03 else 0.004
-    rows = [
+    return [
         record(plant, "null_mean.calibration.ece", chance, **CLEAN),
         record(plant, "null_q95.calibration.ece", chance * 1.4, **CLEAN),
         record(plant, "null_p.calibration.ece", p, **CLEAN, **P_VALUE),
@@ -46,7 +47,6 @@ def calibration_rows(plant, record, scored) -> list[dict]:
         scored(plant, "calibration.ece", plant.ece * 2.9, 0.004, condition="pooled"),
         scored(plant, "selective.auroc", 0.9 - plant.ece, 0.01, **CLEAN, better="higher"),
     ]
-    return rows
 
 
 def robust_rows(plant, base, record, scored) -> list[dict]:
@@ -149,7 +149,7 @@ def exhibits(recipes: list[str]) -> dict[str, list[dict]]:
         "ranks": [ranks()],
         "correlations": [pair("change.calibration.ece@clean", labels)],
         "saliency-correlation": [pair("saliency.hcc@clean", labels)],
-        "heatmaps": [strip(labels[0])],
+        "heatmaps": [strip(label) for label in labels[:1]],
     }
 
 

@@ -7,8 +7,10 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from synthetic_page import synthetic_page
 
 from shrinkproof.report.figures import CHOSEN, DIM, FRONT, Mark, reliability, tradeoff
+from shrinkproof.report.page import render
 
 EVIL = '<script>alert("x")</script> & more'
 
@@ -83,3 +85,7 @@ def test_a_diagram_without_images_is_only_the_diagonal():
         count = np.array([0, 0])
 
     assert f'fill="{FRONT}"' not in reliability(Empty(), name="r", description="d")
+
+
+def test_a_page_is_drawn_the_same_every_time(html):
+    assert render(synthetic_page()) == html

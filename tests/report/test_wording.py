@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shrinkproof.metrics.names import METRIC_NAMES, PREFIXES
 from shrinkproof.report import wording
 
 NB, MINUS, TIMES = wording.SPACE, wording.MINUS, "\N{MULTIPLICATION SIGN}"
@@ -84,6 +85,58 @@ def test_changes_against_a_control_are_printed_like_changes():
     assert wording.span({**row, "low": -0.01, "high": 0.02}) == f"{MINUS}1.00 to +2.00"
     assert wording.difference(row["metric"], "fraction", 0.01) == f"+1.00{NB}pp"
     assert wording.bare(row["metric"]) == wording.bare("change.accuracy.top1") == "accuracy.top1"
+
+
+@pytest.mark.parametrize("name", METRIC_NAMES)
+def test_every_metric_has_a_readers_name(name):
+    assert wording.metric_name(name) != name
+
+
+@pytest.mark.parametrize("prefix", [prefix.text for prefix in PREFIXES])
+def test_every_prefix_has_a_readers_name(prefix):
+    read = wording.metric_name(prefix + "calibration.ece[bins=10]")
+    assert prefix not in read
+    assert "alibration error (ECE), bins=10" in read
+
+
+def test_prefixes_are_read_one_after_the_other():
+    name = wording.metric_name("change.scaled.accuracy.nll")
+    assert name == "Change of negative log-likelihood after temperature scaling"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "p < 0.001"), (0.0009, "p < 0.001"), (0.0124, "p = 0.012"), (0.314, "p = 0.31"),
+     (1.0, "p = 1.00")],
+)  # fmt: skip
+def test_p_values(value, text):
+    assert wording.p_value(value).replace(NB, " ") == text
+    assert wording.amount("null_p.calibration.ece", "probability", value) == wording.p_value(value)
+
+
+def test_margins_are_points():
+    assert wording.points(0.01) == f"1{NB}point"
+    assert wording.points(0.005) == f"0.5{NB}points"
+
+
+def test_a_note_loses_what_it_says_about_its_interval():
+    note = "reference: a; no interval with tested coverage; the spread rests on 4 images; b"
+    assert wording.without_interval(note) == "reference: a; b"
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "text"),
+    [
+        ("accuracy.brier", "ratio", "0.123"),
+        ("calibration.corp_miscalibration", "ratio", "0.1235"),
+        ("saliency.hcc", "ratio", "0.12"),
+        ("robustness.relative_mce", "ratio", f"12.3{NB}%"),
+        ("scaled.calibration.ece", "fraction", f"12.35{NB}%"),
+        ("flips.churn", "fraction", f"12.35{NB}%"),
+    ],
+)
+def test_plain_ratios_carry_no_sign_of_multiplication(metric, unit, text):
+    assert wording.amount(metric, unit, 0.12346) == text
 
 
 def test_names_fall_back_to_what_the_study_calls_them():

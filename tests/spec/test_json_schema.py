@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from shrinkproof.attributions import ATTRIBUTIONS
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.spec import example_study, json_schema
 
@@ -31,6 +32,8 @@ def test_the_example_is_valid(validator):
         {"conditions": {"fog": [6]}},
         {"conditions": {"fogg": [3]}},
         {"measure": {"scores": ["accuracy.topp"]}},
+        {"measure": {"saliency": {"methods": ["gradcm"]}}},
+        {"measure": {"saliency": {"methods": [{"occlusion": {"windo": 3}}]}}},
         {"data": {"report": 3}},
         {"data": {"report": "digits", "batch": "autoo"}},
     ],
@@ -38,6 +41,14 @@ def test_the_example_is_valid(validator):
 def test_what_the_loader_refuses_the_schema_refuses(validator, change):
     content = {**yaml.safe_load(example_study()), **change}
     assert list(validator.iter_errors(content))
+
+
+def test_methods_for_heat_maps_are_offered_by_name_and_with_settings(validator):
+    offered = json_schema()["$defs"]["Attribution"]["oneOf"]
+    assert set(ATTRIBUTIONS.names()) == {*offered[0]["enum"]}
+    methods = ["gradcam", {"occlusion": {"window": 4, "stride": 2}}, {"rise": None}]
+    content = {**yaml.safe_load(example_study()), "measure": {"saliency": {"methods": methods}}}
+    assert list(validator.iter_errors(content)) == []
 
 
 def test_every_step_is_offered():

@@ -265,10 +265,46 @@ measure: {scores: [accuracy.top1, calibration.ece]}
         ("minimize: [cost.bytes], require: ['cost.byte > 1']", "unknown metric 'cost.byte'; did"),
         ("minimize: [cost.bytes], rule: kne", "must be one of 'knee', 'lexicographic', got 'kne'"),
         ("minimise: [cost.bytes], minimize: [cost.bytes]", "unknown field; did you mean 'minimi"),
+        ("minimize: [robustness.relative_mce]", "robustness.relative_mce needs all 15 standard"),
+        ("maximize: ['accuracy.top1@pooled']", "only calibration.ece is pooled, got"),
+        ("minimize: ['scaled.calibration.ece@clean']", "cannot choose among candidates; remove it"),
+        ("maximize: ['accuracy.recall@clean']", "one value per class; write accuracy.worst_class"),
+        ("minimize: ['calibration.ece[bins=15]@clean']", "is not measured by this study"),
     ],
 )
 def test_selection_names_what_exists(select, expected):
     assert expected in _only_problem(f"{SELECT}select: {{{select}}}\n")
+
+
+def test_numbers_of_the_printed_images_cannot_choose_on_others():
+    select = (
+        "select: {minimize: [cost.bytes], require: ['null_p.calibration.ece@clean > 0.05', "
+        "'change.robustness.error@weather <= 0.1']}\n"
+    )
+    assert _load(SELECT + select).select is not None
+    apart = HEAD.replace("{report: digits", "{select: digits, report: digits")
+    assert "computed on the images that are printed" in _only_problem(SELECT + select, head=apart)
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        ("margins: {accuracy.topl: 0.01}", "unknown metric 'accuracy.topl'; did you mean"),
+        ("margins: {calibration.temperature: 1}", "has no better direction, so it cannot be kept"),
+        ("margins: {accuracy.worst_class: 0.01}", "is not measured by this study; add it"),
+        (
+            "scores: [accuracy.top1, 'calibration.ece[bins=15]']",
+            "must be written 'calibration.ece', got 'calibration.ece[bins=15]': the same metric",
+        ),
+    ],
+)
+def test_what_is_measured_has_one_name_and_margins_are_about_it(measure, expected):
+    assert expected in _only_problem(f"measure: {{{measure}}}\n")
+
+
+def test_margins_of_derived_numbers_are_allowed():
+    spec = _load("measure: {margins: {robustness.mean_error: 0.01, accuracy.top1: 0.02}}\n")
+    assert set(spec.measure.margins) == {"robustness.mean_error", "accuracy.top1"}
 
 
 def test_corrupted_needs_corruptions():

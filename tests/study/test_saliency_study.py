@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shrinkproof.errors import SpecError
+from shrinkproof.engines.processes import Processes
+from shrinkproof.errors import ModelError, SpecError
 from shrinkproof.metrics import agreement
 from shrinkproof.metrics.agreement import METRICS
 from shrinkproof.metrics.heatmaps import HeatMaps
-from shrinkproof.records import Record
+from shrinkproof.records import Json, Record
 from shrinkproof.results import Results
 from shrinkproof.store import Store
-from shrinkproof.study import Study
+from shrinkproof.study import Study, running
 from shrinkproof.study.scoring import rescore
+from shrinkproof.study.work import Preparation
 
 from ..study_builder import STUDY, comparable, write_study
 from .test_running import Listener, study_of
@@ -82,6 +84,10 @@ def saliency_of(run: Path, metric: str = "saliency.hcc", **wanted) -> list[Recor
         if record.metric == metric
         and all(getattr(record, name) == value for name, value in wanted.items())
     ]
+
+
+def looks(run: Path) -> list[dict[str, object]]:
+    return [row for row in comparable(run) if str(row["metric"]).startswith("saliency.")]
 
 
 def one(run: Path, metric: str = "saliency.hcc", **wanted) -> Record:
@@ -172,6 +178,80 @@ def test_lost_and_damaged_maps_are_made_again(copied: Path, explained_run: Path)
     assert comparable(copied) == comparable(explained_run)
 
 
+def test_maps_from_before_a_kill_are_not_made_again(copied: Path, explained_run: Path) -> None:
+    results = Results.load(copied)
+    pruned = {c.key for c in results.candidates if c.role == "recipe"}
+    looked = [c for c in results.cells if c.evaluator == "saliency" and c.candidate in pruned]
+    lost = f"{looked[0].key}.npz"
+    before = {p.name: p.stat().st_mtime_ns for p in (copied / "saliency").iterdir()}
+    shutil.rmtree(copied / "cells")
+    (copied / "saliency" / lost).unlink()
+    study_of(copied).run(copied)
+    after = {p.name: p.stat().st_mtime_ns for p in (copied / "saliency").iterdir()}
+    assert {name for name in after if after[name] != before[name]} == {lost}
+    assert comparable(copied) == comparable(explained_run)
+
+
+def test_maps_that_are_cut_short_are_made_again(copied: Path, explained_run: Path) -> None:
+    files = sorted((copied / "saliency").iterdir())
+    for file in files[:2]:
+        file.write_bytes(file.read_bytes()[:1000])
+    (copied / "summary.jsonl").unlink(missing_ok=True)
+    common = [r for r in Results.load(copied).records if "hcc_common" in r.metric]
+    assert len(common) == 16
+    assert sum("missing or damaged" in r.reason for r in common if r.value is None) >= 2
+    study_of(copied).run(copied)
+    assert comparable(copied) == comparable(explained_run)
+
+
+def test_a_twin_that_is_prepared_later_is_looked_at_then(
+    copied: Path, explained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(work: Preparation) -> Json:
+        raise ModelError(f"no {work.candidate.label}")
+
+    twin = next(c.key for c in Results.load(copied).candidates if c.label == "other/baseline")
+    for name in ("saliency", "cells", f"candidates/{twin}"):
+        shutil.rmtree(copied / name)
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "prepare", prepare)
+        for _ in range(2):
+            listener = Listener()
+            study_of(copied).run(copied, progress=listener)
+    assert listener.stages["explain"] == 2  # what failed: the other model's candidate
+    absent = one(copied, recipe="baseline", slice="control=twin")
+    assert (absent.value, absent.status) == (None, "undefined")
+    assert "no twin control: other/baseline could not be prepared" in absent.reason
+    study_of(copied).run(copied)
+    assert looks(copied) == looks(explained_run)
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_bits(explained_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(explained_run, tmp_path / "run"))
+    for name in ("saliency", "cells"):
+        shutil.rmtree(run / name)
+    study_of(run).run(run, engine=Processes(workers=2))
+    assert comparable(run) == comparable(explained_run)
+    for file in (explained_run / "saliency").iterdir():
+        assert (run / "saliency" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_numbers_of_images_that_a_model_has_seen_say_so(copied: Path) -> None:
+    results = Results.load(copied)
+    data = results.data
+    data["contamination"] = {"net": {"report": "it was trained on them"}}
+    results.store.write_json("data.json", data)
+    rows = [r for r in Results.load(copied).records if r.metric.startswith("saliency.")]
+    assert {r.metric.partition("[")[0] for r in rows} >= {*METRICS, "saliency.hcc_common"}
+    for row in rows:
+        if row.model == "net" and row.value is not None:
+            assert row.status == "contaminated"
+            assert row.reason.startswith("it was trained on them")
+        else:
+            assert row.status in ("ok", "undefined")
+
+
 def test_other_formulas_are_applied_to_the_stored_maps(
     copied: Path, explained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +331,7 @@ def test_maps_of_other_images_are_an_error_and_no_number(copied: Path) -> None:
     maps = store.read_maps(cell.key)
     assert maps is not None
     store.write_maps(cell.key, replace(maps, index=maps.index + 1000))
-    (copied / "summary.jsonl").unlink()
+    (copied / "summary.jsonl").unlink(missing_ok=True)
     record = one(copied, "saliency.hcc_common", recipe="prune0.8")
     assert (record.value, record.status) == (None, "undefined")
     assert "the same images in the same order" in record.reason
@@ -271,6 +351,21 @@ def test_hcc_is_set_beside_accuracy_and_calibration(explained_run: Path) -> None
     assert first["candidates"] == ["net/prune0.8"]
     assert "at least 3 candidates" in first["reason"]
     assert "at least 5 candidates" in first["at_matched_reduction"]["reason"]
+
+
+def test_a_candidate_without_a_correlation_is_left_out_by_name(copied: Path) -> None:
+    results, store = Results.load(copied), Store(copied)
+    pruned = {c.key for c in results.candidates if c.recipe == "prune0.8"}
+    for shard in results.shards.values():
+        if shard.cell.evaluator == "saliency" and shard.cell.candidate in pruned:
+            numbers = tuple(
+                replace(m, value=None) if m.metric == "saliency.hcc" else m
+                for m in shard.measurements
+            )
+            store.write_cell(replace(shard, measurements=numbers))
+    found = Results.load(copied).exhibits("saliency-correlation")
+    assert [f["left_out"] for f in found if f["model"] == "net"] == 2 * [["net/prune0.8"]]
+    assert [f["candidates"] for f in found if f["model"] == "net"] == 2 * [[]]
 
 
 def test_stored_maps_come_back_as_they_were(tmp_path: Path) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from shrinkproof.errors import UnknownNameError, UsageError
+from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.spelling import described
+from shrinkproof.protocols import Better
 from shrinkproof.results import Results
+from shrinkproof.results.derived import read_summary
 from shrinkproof.store import Store
-from shrinkproof.study.scoring import rescore
+from shrinkproof.study import scoring
+from shrinkproof.study.progress import Silence
+from shrinkproof.study.scoring import Scoring, rescore
 
 ADDED = ("calibration.ece[bins=7]", "selective.auroc")
 
@@ -69,3 +76,70 @@ def test_cells_without_predictions_keep_their_numbers(run_copy: Path) -> None:
     own = {key: value for key, value in before.items() if key[0] == cell.key}
     assert own
     assert {key: after[key] for key in own} == own
+
+
+class Listener(Silence):
+    def __init__(self) -> None:
+        self.warned: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warned.append(message)
+
+
+def test_cells_that_cannot_be_scored_are_named(run_copy: Path) -> None:
+    cell = next(c for c in Results.load(run_copy).cells if c.evaluator == "scores")
+    shutil.rmtree(run_copy / "predictions" / cell.key)
+    listener = Listener()
+    rescore(run_copy, add=["selective.auroc"], progress=listener)
+    (message,) = listener.warned
+    assert message.startswith("1 cell(s) keep their numbers")
+    assert f"net/baseline {cell.condition}" in message
+
+
+def test_derived_numbers_follow_the_predictions(run_copy: Path) -> None:
+    results = Results.load(run_copy)
+    assert read_summary(results.store, "", None) is None
+    before = results.summary
+    cell = next(c for c in results.cells if results.by_key[c.candidate].role == "recipe")
+    shutil.rmtree(run_copy / "predictions" / cell.key)
+    after = Results.load(run_copy).summary
+    assert after != before
+
+
+def test_a_temperature_from_contaminated_images_is_told(run_copy: Path) -> None:
+    data = json.loads((run_copy / "data.json").read_text())
+    data["contamination"]["net"] = {"select": "3 of 60 images were seen"}
+    (run_copy / "data.json").write_text(json.dumps(data))
+    found = [
+        r for r in Results.load(run_copy).records if r.split == "report" and r.value is not None
+    ]
+    scaled = [r for r in found if "scaled" in r.metric]
+    assert scaled
+    assert {r.status for r in scaled} == {"contaminated"}
+    assert all(
+        "its temperature was fitted on the select split: 3 of 60" in r.reason for r in scaled
+    )
+    assert {r.status for r in found if "scaled" not in r.metric} == {"ok"}
+
+
+def test_a_metric_of_a_plugin_keeps_unit_and_direction_in_derived_numbers(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS.builtin, "lab.top1", "shrinkproof.metrics.accuracy:Top1")
+    known = described("change.lab.top1")
+    assert known is not None
+    assert (known.unit, known.better) == ("fraction", Better.HIGHER)
+    assert described("change.lab.top2") is None
+
+
+def test_derived_numbers_know_the_corruption_constants(run_copy: Path) -> None:
+    assert Results.load(run_copy)._settings.origins["preset"] == "cifar"
+
+
+def test_a_metric_that_fails_is_listed(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(work: Scoring) -> None:
+        raise UsageError("lab: broken")
+
+    monkeypatch.setattr(scoring, "score", fails)
+    results = rescore(run_copy, add=["selective.auroc"])
+    assert {failure["message"] for failure in results.failures} == {"lab: broken"}

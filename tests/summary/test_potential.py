@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,20 @@ def test_what_was_not_measured_stops_the_walk() -> None:
 def test_sweeps_over_levels_go_from_many_to_few() -> None:
     sweep = Sweep("cluster{levels}", "levels", ((4, "prune0.7"), (8, "prune0.5"), (16, "prune0.3")))
     clean = row(potential(world([10, 20, 100], [0, 0, 0]), sweeps=(sweep,)), "clean")
+    assert (clean["potential"], clean["stopped"]) == (8, 4)
+
+
+def test_what_a_study_calls_its_parameter_does_not_turn_the_walk_around() -> None:
+    sweep = Sweep("cluster{n}", "n", ((4, "prune0.7"), (8, "prune0.5"), (16, "prune0.3")))
+    people = [
+        replace(c, steps=({"name": "cluster", "version": 1, "fields": {"levels": levels}},))
+        if levels
+        else c
+        for c, levels in zip(candidates(RECIPES), (0, 16, 8, 4), strict=True)
+    ]
+    settings = with_settings(sweeps=(sweep,), margins={"accuracy.top1": 0.05})
+    summary = summary_of(people, world([10, 20, 100], [0, 0, 0]), settings)
+    clean = row(exhibits(summary, "potential")[0], "clean")
     assert (clean["potential"], clean["stopped"]) == (8, 4)
 
 

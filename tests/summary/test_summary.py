@@ -125,7 +125,9 @@ def test_mce_names_where_the_reference_hardly_errs(rare: int) -> None:
 def test_a_missing_condition_leaves_no_mean() -> None:
     rows = by_hand()
     del rows["c1", FOG[1]]
-    assert found(rows, "robustness.mean_error", "c1") is None
+    missing = found(rows, "robustness.mean_error", "c1")
+    assert missing.value is None
+    assert "missing: fog:2" in missing.reason
     assert found(rows, "change.robustness.mean_error", "c1") is None
     assert found(rows, "robustness.mean_error", "c0") is not None
 

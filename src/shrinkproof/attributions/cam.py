@@ -33,7 +33,7 @@ class _OfLayer:
     def resolution(self, subject: Explained, inputs: NDArray[np.float32]) -> tuple[int, int]:
         """Return rows and columns of the layer's output."""
         layer = self._layer(subject, inputs)
-        found = activations(network_of(self.name, subject), layer, inputs[:1])
+        found = activations(self.name, network_of(self.name, subject), layer, inputs[:1])
         return int(found.shape[2]), int(found.shape[3])
 
     def _layer(self, subject: Explained, inputs: NDArray[np.float32]) -> str:
@@ -154,6 +154,7 @@ class EigenCam(_OfLayer):
 
     name: ClassVar[str] = "eigencam"
     version: ClassVar[int] = 1
+    is_of_class: ClassVar[bool] = False
     needs: ClassVar[Literal["gradients", "activations", "predictions"]] = "activations"
 
     @property
@@ -174,7 +175,7 @@ class EigenCam(_OfLayer):
         check_inputs(self.name, inputs, target)
         layer = self._layer(subject, inputs)
         module = network_of(self.name, subject)
-        found = activations(module, layer, inputs)
+        found = activations(self.name, module, layer, inputs)
         finite(self.name, as_array(found.flatten(2)))
         component_nP = _first_component(found.flatten(2).double())
         return finite(self.name, as_array(component_nP.view(-1, *found.shape[2:])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,18 +57,30 @@ def check_logits(method: str, shape: tuple[int, ...], target: NDArray[np.int64])
         )
 
 
+def check_finite(method: str, values: NDArray[Any], what: str = "the network's logits") -> None:
+    """Refuse values of images, (n, ...), that are no numbers.
+
+    Maps may be finite where logits are not: a gradient does not know an offset.
+
+    Raises:
+        DataError: not all of them are finite.
+    """
+    bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"{method}: {what} must be finite, got NaN or infinity for {len(bad)} of "
+            f"{len(values)} images, first at position {bad[0]}; the network is numerically broken "
+            "for them"
+        )
+
+
 def finite(method: str, maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the maps, (n, h, w), if they are numbers.
 
     Raises:
         DataError: a map is not finite.
     """
-    bad = np.flatnonzero(~np.isfinite(maps).all(axis=(1, 2)))
-    if len(bad):
-        raise DataError(
-            f"{method}: maps must be finite, got NaN or infinity for {len(bad)} of {len(maps)} "
-            f"images, first at position {bad[0]}; the network is numerically broken for them"
-        )
+    check_finite(method, maps, "maps")
     return maps
 
 
@@ -105,9 +117,14 @@ def score(
     target: NDArray[np.int64],
     of: Output,
 ) -> NDArray[np.float64]:
-    """Return the logit or the probability of each image's class, (n,)."""
+    """Return the logit or the probability of each image's class, (n,).
+
+    Raises:
+        DataError: the network gives no finite logits of these classes.
+    """
     logits_nK = np.asarray(subject.predict(inputs), dtype=np.float64)
     check_logits(method, logits_nK.shape, target)
+    check_finite(method, logits_nK)
     rows = np.arange(len(target))
     if of == "logit":
         return np.asarray(logits_nK[rows, target])

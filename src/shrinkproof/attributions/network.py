@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.attributions.images import check_logits
+from shrinkproof.attributions.images import check_finite, check_logits
 from shrinkproof.errors import ModelError, UsageError
 from shrinkproof.protocols import Explained
 
@@ -69,15 +69,21 @@ def as_array(values: Tensor) -> NDArray[np.float32]:
     return np.asarray(values.detach().float().cpu().numpy())
 
 
-def activations(module: nn.Module, layer: str, inputs: NDArray[np.float32]) -> Tensor:
+def activations(method: str, module: nn.Module, layer: str, inputs: NDArray[np.float32]) -> Tensor:
     """Return the output of a layer, (n, channels, h, w); of its last call in a run.
 
     Raises:
         UsageError: the layer is not called, or its output is not spatial.
+        DataError: the network's output is not finite.
     """
+    import torch
+
     with quiet(module), _tapped(module, layer, is_leaf=False) as found:
-        module(as_tensor(module, inputs))
-        return _only(found, layer)
+        output = module(as_tensor(module, inputs))
+        activation = _only(found, layer)
+        if isinstance(output, torch.Tensor):
+            check_finite(method, as_array(output))
+    return activation
 
 
 def activations_and_gradients(
@@ -94,7 +100,7 @@ def activations_and_gradients(
 
     Raises:
         UsageError: the layer is not called, not spatial, or does not lead to the logits.
-        DataError: the network's output is no logits of these classes.
+        DataError: the network's output is no finite logits of these classes.
     """
     import torch
 
@@ -116,7 +122,7 @@ def input_gradients(
     """Return how the logit of each image's class changes with its input, (n, C, H, W).
 
     Raises:
-        DataError: the network's output is no logits of these classes.
+        DataError: the network's output is no finite logits of these classes.
         ModelError: the network passes no gradient.
     """
     import torch
@@ -179,6 +185,7 @@ def _logits_of(method: str, logits: Any, target: NDArray[np.int64]) -> Tensor:
 
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else ()
     check_logits(method, shape, target)
+    check_finite(method, as_array(logits))
     picked: Tensor = logits.gather(1, torch.from_numpy(target).to(logits.device)[:, None])
     return picked
 

@@ -12,6 +12,7 @@ from shrinkproof.cli.output import print_json
 from shrinkproof.errors import UnknownNameError
 
 _REGISTRIES: Final = {
+    "attributions": "shrinkproof.attributions:ATTRIBUTIONS",
     "channel-criteria": "shrinkproof.compressors.criteria:CHANNEL_CRITERIA",
     "compressors": "shrinkproof.compressors:COMPRESSORS",
     "corruptions": "shrinkproof.corruptions:CORRUPTIONS",

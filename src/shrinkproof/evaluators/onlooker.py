@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 THUMBNAIL: Final = 64
 """Longest side of the stored pictures, pixels."""
 
+PIXELS: Final = 16 * 224 * 224
+"""Pixels of the images that a network is given at once: gradients at the input of a ResNet-50 take
+0.1 GB for an image of 224x224, so 1.6 GB; larger batches are no faster."""
+
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -149,7 +153,7 @@ class Shown:
         index: (n,) int64, index of each image in its data set.
         groups: (n,) group of each image, or None.
         pixels: (n, H, W, 3) uint8, under the condition.
-        batch: images per run of a network.
+        batch: images per run of a network, at most.
     """
 
     target: NDArray[np.int64]
@@ -174,9 +178,14 @@ class Shown:
         return cls(chosen.target, chosen.index, chosen.groups, pixels, scene.batch)
 
     def inputs(self, preprocess: Preprocess) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield which images, and what a network is given of them."""
-        for start in range(0, len(self.pixels), self.batch):
-            which = slice(start, start + self.batch)
+        """Yield which images, and what a network is given of them; never too many at once.
+
+        Maps do not depend on the batch.
+        """
+        height, width = self.pixels.shape[1:3]
+        size = max(1, min(self.batch, PIXELS // (height * width)))
+        for start in range(0, len(self.pixels), size):
+            which = slice(start, start + size)
             yield which, preprocess(self.pixels[which])
 
     def thumbnails(self) -> NDArray[np.uint8]:

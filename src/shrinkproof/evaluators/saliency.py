@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from shrinkproof import randomness
 from shrinkproof.attributions import ATTRIBUTIONS
+from shrinkproof.attributions.images import check_finite
 from shrinkproof.engines.inline import attempt
 from shrinkproof.errors import DataError
 from shrinkproof.evaluators.onlooker import Onlooker, Shown, network_of, randomized
@@ -111,7 +112,7 @@ class Saliency:
         subjects: Sequence[Subject],
         *,
         known: HeatMaps | None = None,
-        twin: Twin | None = None,
+        twin: Twin | Failure | None = None,
         keep: Callable[[Subject, HeatMaps], None] = _drop,
     ) -> Iterator[tuple[Subject, Sequence[Measurement] | Failure]]:
         """Yield each subject with its numbers.
@@ -119,7 +120,7 @@ class Saliency:
         Args:
             subjects: candidates of one model that share a scene.
             known: the baseline's maps from an earlier run; None where they must be made.
-            twin: a network that was trained independently.
+            twin: a network that was trained independently, or why there is none.
             keep: stores the maps of a subject.
         """
         scene = subjects[0].scene
@@ -188,18 +189,24 @@ class _Work:
     def method(self) -> Attribution:
         return self.saliency.attribution
 
-    def of_baseline(self, subject: Subject, *, twin: Twin | None) -> HeatMaps:
-        """Return the maps of a baseline with those of its controls."""
+    def of_baseline(self, subject: Subject, *, twin: Twin | Failure | None) -> HeatMaps:
+        """Return the maps of a baseline with those of its controls.
+
+        Raises:
+            DataError: the baseline gives no finite logits.
+        """
         onlooker = self._onlooker(subject, self.saliency.layer)
         inputs = self.shown.inputs(subject.preprocess)
-        explained = np.concatenate([onlooker.predict(given).argmax(axis=1) for _, given in inputs])
+        logits_nK = np.concatenate([onlooker.predict(given) for _, given in inputs])
+        check_finite(self.saliency.method, logits_nK)
+        explained = logits_nK.argmax(axis=1)
         maps = self._maps(onlooker, subject, explained)
         missing: dict[str, str] = {}
         _add(RANDOMIZED, self._randomized(subject, onlooker, explained), maps, missing)
         if twin is not None:
             _add(TWIN, self._twin(twin, explained), maps, missing)
         found = self._found(onlooker, subject, maps, explained)
-        label = "" if twin is None else twin.label
+        label = twin.label if isinstance(twin, Twin) else ""
         return replace(found, images=self.shown.thumbnails(), missing=missing, twin=label)
 
     def of_candidate(self, subject: Subject, *, baseline: HeatMaps) -> HeatMaps:
@@ -272,7 +279,12 @@ class _Work:
 
         return attempt(make, subject)
 
-    def _twin(self, twin: Twin, explained: NDArray[np.int64]) -> NDArray[np.float32] | Failure:
+    def _twin(
+        self, twin: Twin | Failure, explained: NDArray[np.int64]
+    ) -> NDArray[np.float32] | Failure:
+        if isinstance(twin, Failure):
+            return twin
+
         def make(subject: Subject) -> NDArray[np.float32]:
             return self._maps(self._onlooker(subject, twin.layer), subject, explained)[OWN]
 
@@ -295,9 +307,15 @@ class _Work:
             index=self.shown.index,
             explained=explained,
             target=self.shown.target,
-            caveat=onlooker.caveat,
+            caveat="; ".join(text for text in (onlooker.caveat, self._classless()) if text),
             groups=self.shown.groups,
         )
+
+    def _classless(self) -> str:
+        """Return what a reader must know of maps that are the same for every class."""
+        if getattr(self.method, "is_of_class", True):
+            return ""
+        return f"{self.saliency.method} does not look at the class"
 
 
 def _add(

@@ -48,9 +48,9 @@ class Scores:
     seed: int = 0
 
     def versions(self) -> dict[str, int]:
-        """Return what made the numbers: the metrics' versions and the number of replicates."""
+        """Return what made the numbers: the metrics' versions, and the resampled data sets."""
         made = {name: int(metric_of(name).version) for name in self.metrics}
-        return {**made, "replicates": self.replicates}
+        return {**made, "replicates": self.replicates, "seed": self.seed}
 
     def fast(self) -> Scores:
         """Return what a pass computes while it evaluates images."""
@@ -127,8 +127,9 @@ def _measurement(
     name: str, metric: Any, predictions: ClassificationPredictions, stated: Interval, part: str
 ) -> Measurement:
     value = metric(predictions)
-    if not isinstance(value, Undefined) and math.isnan(value):
-        value = Undefined("undefined for these images")
+    if not isinstance(value, Undefined) and not math.isfinite(value):
+        is_nan = math.isnan(value)
+        value = Undefined("undefined for these images" if is_nan else "infinite for these images")
     is_undefined = isinstance(value, Undefined)
     shown = Interval(reason=value.reason) if is_undefined else stated
     caveat = metric.caveat(predictions) if hasattr(metric, "caveat") and not is_undefined else ""

@@ -18,6 +18,9 @@ Scale = Literal["auto", "percent", "fraction"]
 
 ACCURACY: Final = "accuracy.top1"
 
+ON_FRONT: Final = f"{FOREIGN}on_published_front"
+"""1 for a candidate that others have on their front, else 0."""
+
 NO_INTERVAL: Final = "measured elsewhere; no per-image data"
 """Why foreign numbers have no interval of ours."""
 
@@ -49,9 +52,14 @@ _SHORT: Final[Mapping[str, str]] = {
 
 _ABOUT: Final = ("dataset", "model", "variant", "split", "group", "condition", "corruption")
 _STATED: Final = ("on_published_pareto_front", "on_pareto_front", "pareto")
-"""Columns that say what others concluded; we conclude ourselves."""
+"""Columns that say who is on the front of others."""
+
+_SPLITS: Final[Mapping[str, str]] = {"test": "report", "val": "select", "validation": "select"}
+"""Other words for our splits."""
 
 _COMPUTED: Final = ("robustness.", "flips.", "fidelity.", *(p.text for p in PREFIXES))
+
+_TIDY: Final = ("metric", "value", "low", "high", "count", "unit")
 
 _PERCENT_RATIO: Final = 10
 """An mCE above 10 times the reference's errors is a percentage."""
@@ -92,6 +100,11 @@ class Entry:
     high: float | None = None
     count: int = 0
     note: str = ""
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return self.place.rpartition(":")[0]
 
 
 def layout_of(sheet: Sheet) -> Layout:
@@ -135,10 +148,13 @@ def entries_of(sheet: Sheet, layout: Layout, scale: Scale, words: Mapping[str, s
 
 
 def ignored_columns(sheet: Sheet, layout: Layout) -> list[str]:
-    """Return the columns that give no number, as the file calls them, but for names of groups."""
-    if layout != "summary":
-        return []
-    used = {*_ABOUT, *_numbers(sheet), IGNORE}
+    """Return the columns that are not read, as the file calls them, but for names of groups."""
+    if layout == "summary":
+        used = {*_ABOUT, *_numbers(sheet), *_stated_fronts(sheet), IGNORE}
+    elif layout == "conditions":
+        used = {*_ABOUT, "severity", _errors_of(sheet), IGNORE}
+    else:
+        used = {*_ABOUT, "severity", *_TIDY, IGNORE}
     return [sheet.found[i] for i, column in enumerate(sheet.columns) if column not in used]
 
 
@@ -151,9 +167,13 @@ def _about(sheet: Sheet, row: Row) -> tuple[str, str, str, str]:
                 f"{sheet.place(row)}: {sheet.original(column)} must not be empty; fill it in"
             )
         found.append(text)
-    split = row.cells.get("split") or "report"
+    name = row.cells.get("split") or "report"
+    split = _SPLITS.get(name.lower(), name)
     if split not in ("select", "report"):
-        raise DataError(f"{sheet.place(row)}: split must be select or report, got {split!r}")
+        raise DataError(
+            f"{sheet.place(row)}: split must be select or report, got {name!r}; leave the column "
+            f"out with --mapping '{sheet.original('split')}={IGNORE}'"
+        )
     return found[0], found[1], found[2], split
 
 
@@ -199,8 +219,14 @@ def _error_column(column: str) -> str:
     return found if found in ("error", "accuracy") else ""
 
 
+def _errors_of(sheet: Sheet) -> str:
+    """Return the column of errors; that of accuracies where there is none."""
+    found = [column for column in sheet.columns if _error_column(column)]
+    return min(found, key=lambda column: _error_column(column) != "error")
+
+
 def _conditions(sheet: Sheet, scale: Scale, words: Mapping[str, str]) -> Iterator[Entry]:
-    column = next(column for column in sheet.columns if _error_column(column))
+    column = _errors_of(sheet)
     kind = _error_column(column)
     unit = "" if column == kind else column[len(kind) + 1 :]
     factor = UNITS[unit][1] if unit else _factor(sheet, column, scale)
@@ -246,6 +272,8 @@ def _factor(sheet: Sheet, column: str, scale: Scale) -> float:
     Raises:
         DataError: they do not tell; the line is that of the value in the minority.
     """
+    if column in sheet.percents:
+        return 0.01
     if scale != "auto":
         return 0.01 if scale == "percent" else 1.0
     values = [(row, value) for row in sheet.rows if (value := sheet.number(row, column))]
@@ -274,11 +302,26 @@ def _numbers(sheet: Sheet) -> list[str]:
     ]
 
 
+def _stated_fronts(sheet: Sheet) -> list[str]:
+    """Return the columns of 0 and 1 that say who is on the front of others."""
+    return [
+        column
+        for column in _STATED
+        if column in sheet.columns and {row.cells[column] for row in sheet.rows} <= {"0", "1"}
+    ]
+
+
 def _summary(sheet: Sheet, scale: Scale, words: Mapping[str, str]) -> Iterator[Entry]:
     del words  # a summary names no corruptions
     columns = [(column, *_column(sheet, column, scale)) for column in _numbers(sheet)]
     for row in sheet.rows:
         dataset, model, variant, split = _about(sheet, row)
+        for column in _stated_fronts(sheet)[:1]:
+            on = float(row.cells[column])
+            yield Entry(
+                *(dataset, model, variant, split, None),
+                *(ON_FRONT, on, "count", "none", sheet.place(row)),
+            )
         for column, meaning, factor in columns:
             raw = sheet.number(row, column)
             if raw is None:
@@ -324,6 +367,8 @@ def _column(sheet: Sheet, column: str, scale: Scale) -> tuple[Meaning, float]:
         except UsageError as error:
             raise DataError(f"{sheet.name}:1: {error}") from error
     _refuse_computed(f"{sheet.name}:1", meaning.metric)
+    if column in sheet.percents and meaning.unit in ("fraction", "ratio"):
+        return meaning, 0.01
     if meaning.factor is not None:
         return meaning, meaning.factor
     if meaning.metric.removeprefix(FOREIGN) in RELATIVE:
@@ -351,7 +396,6 @@ def _refuse_computed(place: str, metric: str) -> None:
 
 
 def _tidy(sheet: Sheet, scale: Scale, words: Mapping[str, str]) -> Iterator[Entry]:
-    del scale  # the column unit says it
     for row in sheet.rows:
         dataset, model, variant, split = _about(sheet, row)
         name, unit = row.cells["metric"], row.cells.get("unit", "")
@@ -363,6 +407,8 @@ def _tidy(sheet: Sheet, scale: Scale, words: Mapping[str, str]) -> Iterator[Entr
             raise DataError(f"{sheet.place(row)}: {error}") from error
         _refuse_computed(sheet.place(row), meaning.metric)
         factor = 1.0 if meaning.factor is None else meaning.factor
+        if meaning.metric == ACCURACY and not unit:
+            factor = 0.01 if scale == "percent" or "value" in sheet.percents else 1.0
         value, low, high = (
             _scaled(sheet, row, column, factor, meaning) for column in ("value", "low", "high")
         )

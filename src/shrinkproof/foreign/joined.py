@@ -28,6 +28,8 @@ _COLUMNS: Final = (
     *("error", "accuracy", "metric", "value", "low", "high", "count", "unit"),
 )
 
+_NAMES: Final = ("dataset", "model", "variant")
+
 _ROUNDING: Final = 0.000051
 """Accuracies of two tables that differ by more are no roundings of one number."""
 
@@ -82,8 +84,10 @@ def read_tables(
         entries += entries_of(sheet, layout, scale, words)
         left = ignored_columns(sheet, layout)
         if left:
-            notes.append(f"{sheet.name}: {', '.join(left)} not read: no numbers of a candidate")
-    return Tables(sheets, layouts, tuple(_of_dataset(entries, dataset)), tuple(notes))
+            notes.append(f"{sheet.name}: {', '.join(left)} not read")
+    spelled, renamed = _spelled_alike(entries)
+    joined = tuple(_of_dataset(spelled, dataset))
+    return Tables(sheets, layouts, joined, (*notes, *renamed))
 
 
 def _split_mapping(mapping: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -117,6 +121,38 @@ def _check_used(columns: Mapping[str, str], sheets: Sequence[Sheet]) -> None:
         if theirs not in found:
             headers = "; ".join(f"{sheet.name}: {', '.join(sheet.found)}" for sheet in sheets)
             raise UsageError(f"--mapping: {theirs!r} must be a column, got none; found {headers}")
+
+
+def _spelled_alike(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """Return rows whose names are spelled as in the first table that has them, and what changed.
+
+    One table says ``ResNet-50`` and the other ``resnet50``. Names of one table stay apart.
+    """
+    spellings: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+    for entry in entries:
+        for kind in _NAMES:
+            tables = spellings.setdefault(_folded(entry, kind), {})
+            tables.setdefault(entry.file, {})[getattr(entry, kind)] = None
+    found = []
+    notes: dict[str, None] = {}
+    for entry in entries:
+        names = {}
+        for kind in _NAMES:
+            tables = spellings[_folded(entry, kind)]
+            file, first = next(iter(tables.items()))
+            text, known = getattr(entry, kind), next(iter(first))
+            is_clear = len(first) == len(tables[entry.file]) == 1
+            names[kind] = known if is_clear else text
+            if names[kind] != text:
+                notes[f"{kind} {text!r} of {entry.file} is taken for {known!r} of {file}"] = None
+        found.append(
+            replace(entry, dataset=names["dataset"], model=names["model"], variant=names["variant"])
+        )
+    return found, [*notes]
+
+
+def _folded(entry: Entry, kind: str) -> tuple[str, str]:
+    return kind, re.sub(r"[\s_-]+", "", getattr(entry, kind).lower())
 
 
 def _of_dataset(entries: Sequence[Entry], dataset: str) -> list[Entry]:
@@ -215,11 +251,10 @@ def collect(
 
 def _is_rival(known: Entry | None, entry: Entry) -> bool:
     """Return whether a second table gives a clean accuracy that the errors of the first imply."""
-    file = entry.place.rpartition(":")[0]
     return (
         known is not None
         and (entry.metric, entry.condition) == (ACCURACY, CLEAN)
-        and known.place.rpartition(":")[0] != file
+        and known.file != entry.file
     )
 
 
@@ -265,8 +300,20 @@ def notes_of(entries: Sequence[Entry], known: Mapping[Name, Known], baseline: st
             f"networks of several data sets ({', '.join(datasets)}) are in this run: mCE never "
             "mixes them, but the front does; --dataset NAME imports one alone"
         )
-    bare = ["/".join(name) for name, numbers in known.items() if not numbers.scores]
-    if bare:
-        yield f"no errors or accuracies of {', '.join(bare[:3])}" + (
-            f" and {len(bare) - 3} more" if len(bare) > 3 else ""
-        )
+    yield from _missing(known)
+
+
+def _missing(known: Mapping[Name, Known]) -> Iterator[str]:
+    """Yield which candidates lack what others have; their names may be spelled differently."""
+    lacking = {
+        "errors or accuracies": [k for k, n in known.items() if not n.scores],
+        "errors under corruption": [
+            k for k, n in known.items() if all(c.is_clean for _, c, _ in n.scores)
+        ],
+        "costs": [k for k, n in known.items() if not any(m.startswith("cost.") for m in n.alone)],
+    }
+    for what, names in lacking.items():
+        bare = ["/".join(name) for name in names]
+        if 0 < len(bare) < len(known):
+            more = f" and {len(bare) - 3} more" if len(bare) > 3 else ""
+            yield f"no {what} of {', '.join(bare[:3])}{more}"

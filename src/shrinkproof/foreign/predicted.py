@@ -24,8 +24,8 @@ from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Candidate, Cell, Condition, Json, key_of, label_of
 from shrinkproof.results import Results
+from shrinkproof.results.caveats import AGREEMENT_FLOOR
 from shrinkproof.results.imported import IMPORTED
-from shrinkproof.results.reading import AGREEMENT_FLOOR
 from shrinkproof.spec.recipes import NAME, NAME_RULE
 from shrinkproof.store import Shard, Store
 

@@ -32,7 +32,7 @@ def compare_published(known: Mapping[Name, Known], *, rounded: bool) -> Iterator
             published = numbers.alone.get(FOREIGN + name)
             if published is None:
                 continue
-            own, base = _errors(numbers), _errors(known[model, "baseline"])
+            own, base = errors_of(numbers), errors_of(known[model, "baseline"])
             for how, found in gaps.items():
                 ours = compute(own, Reference("baseline", errors=base), rounded=how)
                 if not isinstance(ours, Undefined):
@@ -41,7 +41,7 @@ def compare_published(known: Mapping[Name, Known], *, rounded: bool) -> Iterator
             yield _sentence(name, gaps, rounded=rounded)
 
 
-def _errors(numbers: Known) -> Errors:
+def errors_of(numbers: Known) -> Errors:
     """Return the error rates of a candidate, each as one pseudo-image."""
     return {
         condition: np.array([round(1 - entry.value, 12)])

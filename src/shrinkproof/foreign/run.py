@@ -11,6 +11,7 @@ import yaml
 
 from shrinkproof.errors import UsageError
 from shrinkproof.foreign.entries import ACCURACY, NO_INTERVAL, Entry, Scale
+from shrinkproof.foreign.fronts import fronts
 from shrinkproof.foreign.joined import (
     ORIGINAL,
     Known,
@@ -93,6 +94,7 @@ def import_results(
         *notes_of(tables.entries, known, baseline),
         *reconcile(known),
         *compare_published(known, rounded=rounded),
+        *fronts(known, rounded=rounded),
     ]
     candidates = _candidates(known, origin)
     conditions = _conditions(known)
@@ -180,7 +182,7 @@ def _evaluator(metric: str) -> str:
 
 def _measurement(entry: Entry) -> Measurement:
     has_interval = entry.low is not None and entry.high is not None
-    told = (f"{entry.place.rpartition(':')[0]}, {NO_INTERVAL}", entry.note)
+    told = (f"{entry.file}, {NO_INTERVAL}", entry.note)
     return Measurement(
         metric=entry.metric,
         value=entry.value,

@@ -21,6 +21,8 @@ IGNORE: Final = "ignore"
 
 _DELIMITERS: Final = ",;\t"
 
+_WITH_POINT: Final = re.compile(r"[-+]?\d*\.\d+%?")
+
 ALIASES: Final[Mapping[str, str]] = {
     "data_set": "dataset",
     "network": "model",
@@ -39,9 +41,16 @@ ALIASES: Final[Mapping[str, str]] = {
     "error_rate": "error",
     "test_error": "error",
     "top1_error": "error",
+    "top1_err": "error",
+    "top_1_error": "error",
+    "top_1_err": "error",
     "acc": "accuracy",
     "top1": "accuracy",
     "top1_accuracy": "accuracy",
+    "top1_acc": "accuracy",
+    "top_1": "accuracy",
+    "top_1_accuracy": "accuracy",
+    "top_1_acc": "accuracy",
     "test_accuracy": "accuracy",
 }
 """Other words for our columns, after `normalized`."""
@@ -70,7 +79,8 @@ class Sheet:
         found: the header as it stands in the file.
         columns: our names of the columns, in the same order; unknown ones keep their own.
         rows: everything below the header; blank lines are left out.
-        has_comma: True where numbers may have a decimal comma.
+        has_comma: True where numbers have a decimal comma.
+        percents: columns in which every cell that is not empty ends in a percent sign.
     """
 
     name: str
@@ -79,6 +89,7 @@ class Sheet:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     has_comma: bool = False
+    percents: frozenset[str] = frozenset()
 
     def place(self, row: Row) -> str:
         """Return file and line, for messages."""
@@ -94,6 +105,8 @@ class Sheet:
         if not text:
             return None
         spelled = text.replace(",", ".") if self.has_comma else text
+        if column in self.percents:
+            spelled = spelled.removesuffix("%")
         try:
             value = float(spelled)
         except ValueError:
@@ -133,7 +146,7 @@ def read_sheet(path: Path, mapping: Mapping[str, str]) -> Sheet:
     """Return a CSV file, its columns under our names.
 
     The separator is what the header has most of: comma, semicolon or tab. Numbers may have a
-    decimal comma where it is not the comma.
+    decimal comma where it is not the comma, and where no number has a decimal point.
 
     Args:
         path: the file.
@@ -151,9 +164,10 @@ def read_sheet(path: Path, mapping: Mapping[str, str]) -> Sheet:
         raise DataError(
             f"{path}: must be UTF-8 text, got other bytes ({error}); save it as CSV UTF-8"
         ) from error
-    first = text.partition("\n")[0]
+    first = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(_DELIMITERS, key=first.count)
     lines = _lines(path.name, text, delimiter)
+    has_point = any(_WITH_POINT.fullmatch(cell.strip()) for _, cells in lines for cell in cells)
     if not lines:
         raise DataError(f"{path.name}: must be a table with a header, got an empty file")
     header = tuple(cell.strip() for cell in lines[0][1])
@@ -161,8 +175,20 @@ def read_sheet(path: Path, mapping: Mapping[str, str]) -> Sheet:
     rows = tuple(_row(path.name, line, cells, columns) for line, cells in lines[1:])
     if not rows:
         raise DataError(f"{path.name}: must have rows below its header, got none")
-    digest = hashlib.sha256(content).hexdigest()
-    return Sheet(path.name, digest, header, columns, rows, has_comma=delimiter != ",")
+    return Sheet(
+        path.name,
+        hashlib.sha256(content).hexdigest(),
+        header,
+        columns,
+        rows,
+        has_comma=delimiter != "," and not has_point,
+        percents=frozenset(column for column in columns if _is_percent(rows, column)),
+    )
+
+
+def _is_percent(rows: Sequence[Row], column: str) -> bool:
+    texts = [row.cells[column] for row in rows if row.cells[column]]
+    return bool(texts) and all(text.endswith("%") for text in texts)
 
 
 def _lines(name: str, text: str, delimiter: str) -> list[tuple[int, list[str]]]:

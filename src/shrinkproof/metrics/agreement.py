@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from shrinkproof.statistics import Interval, Terms, bootstrap_weights, interval
 
 # Shape suffixes: n images, R bootstrap replicates.
 
-AGREEMENT_VERSION: Final = 1
+AGREEMENT_VERSION: Final = 2
 """Raise it when these numbers change: they are then computed again from stored maps."""
 
 CONTROL: Final = "control="
@@ -116,10 +116,13 @@ class Agreement:
         values = {short: measure(own.own, baseline.own) for short, measure in MEASURES.items()}
         found = list(self._rows(values, resampled, own.about, ""))
         for part, chosen_n in (("right", own.right), ("wrong", ~own.right)):
-            if chosen_n.any():
-                chosen = {short: numbers[chosen_n] for short, numbers in values.items()}
-                of_part = resampled.take(chosen_n)
-                found += self._rows(chosen, of_part, own.about, f"baseline={part}")
+            if not chosen_n.any():
+                why = f"there is no image that the baseline gets {part}; {own.about}"
+                found.append(self._undefined(why, f"baseline={part}"))
+                continue
+            chosen = {short: numbers[chosen_n] for short, numbers in values.items()}
+            of_part = resampled.take(chosen_n)
+            found += self._rows(chosen, of_part, own.about, f"baseline={part}")
         for name, first, second, about in _controls(own, is_baseline=own is baseline):
             values = {short: measure(first, second) for short, measure in MEASURES.items()}
             found += self._rows(values, resampled, f"{about}; {own.about}", CONTROL + name)
@@ -130,28 +133,34 @@ class Agreement:
         return found
 
     def common(
-        self, maps: HeatMaps, hcc_n: NDArray[np.float64], common_n: NDArray[np.bool_]
+        self,
+        hcc_n: NDArray[np.float64],
+        beside: Sequence[NDArray[np.float64]],
+        baseline: HeatMaps,
+        about: str,
     ) -> Measurement:
         """Return the correlation on the images that are defined for all candidates.
 
         Args:
-            maps: the candidate's maps.
             hcc_n: correlation of each image, ``nan`` where it is undefined.
-            common_n: images with a correlation for every candidate of the model.
+            beside: those of every candidate of the model, this one among them.
+            baseline: maps of the same images.
+            about: what every number about the candidate's maps says of them.
         """
         name = spelled_for("saliency.hcc_common", self.label)
-        if not common_n.any():
-            reason = f"no image is defined for all candidates; {maps.about}"
+        common_n = np.all(~np.isnan(beside), axis=0)
+        count = int(common_n.sum())
+        told = f"{count} of {len(hcc_n)} images are defined for all {len(beside)} candidates"
+        if not count:
+            reason = f"{told}; {about}"
             return _measurement(name, None, Interval(reason=reason), 0, "", "derived")
-        told = f"{int(common_n.sum())} of {len(maps)} images are defined for all candidates"
-        resampled = _Resampled(self.weights(maps), maps.groups)
+        resampled = _Resampled(self.weights(baseline), baseline.groups)
         stated = resampled.interval(_mean_terms(hcc_n[common_n]), common_n)
         value = float(hcc_n[common_n].mean())
-        stated = _told(stated, told, maps.about)
-        return _measurement(name, value, stated, int(common_n.sum()), "", "derived")
+        return _measurement(name, value, _told(stated, told, about), count, "", "derived")
 
     def no_common(self, reason: str) -> Measurement:
-        """Return that number for maps that cannot be compared."""
+        """Return that number for maps that are not there or cannot be compared."""
         name = spelled_for("saliency.hcc_common", self.label)
         return _measurement(name, None, Interval(reason=reason), 0, "", "derived")
 
@@ -200,6 +209,8 @@ def _terms(
         return _mean_terms(np.where(defined_n, numbers_n, 0)), everything_n, ""
     missing = int((~defined_n).sum())
     told = f"{missing} of {len(numbers_n)} images undefined: a map is constant" if missing else ""
+    if missing == len(numbers_n) and short == "ssim" and not np.isnan(values["hcc"]).all():
+        return None, everything_n, "maps with fewer than 4 rows or columns have no structure"
     if missing == len(numbers_n):
         return None, everything_n, "undefined for all images: in each pair a map is constant"
     if short == "hcc_spread":
@@ -230,7 +241,8 @@ def _controls(
         first, second = (maps.maps[half] for half in HALVES)
         told = (
             "control, reliability: maps from disjoint halves of the same masks; maps from all "
-            "masks are more reliable, 2 r / (1 + r)"
+            "masks are more reliable, 2 r / (1 + r); both networks are shown the same masks, so "
+            "that they can agree better than one does with itself"
         )
         yield "split-half", first, second, told
     if is_baseline and len(maps) > 1:

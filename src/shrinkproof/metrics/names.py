@@ -8,6 +8,7 @@ through their class attributes and need no line here. A name may carry settings 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -89,13 +90,21 @@ PREFIXES: Final = (
 """All prefixes; a name may carry several, the last computed first."""
 
 
-def known_metric(name: str) -> MetricName | None:
-    """Return what is known of a name with its settings and prefixes, or None for unknown ones."""
+def known_metric(
+    name: str, others: Callable[[str], MetricName | None] = lambda _: None
+) -> MetricName | None:
+    """Return what is known of a name with its settings and prefixes, or None for unknown ones.
+
+    Args:
+        name: with settings and prefixes.
+        others: what is known of names that are not built in, without settings and prefixes.
+    """
     for prefix in PREFIXES:
         if name.startswith(prefix.text):
-            inner = known_metric(name.removeprefix(prefix.text))
+            inner = known_metric(name.removeprefix(prefix.text), others)
             return None if inner is None else _prefixed(prefix, name, inner)
-    found = METRIC_NAMES.get(name.partition("[")[0])
+    bare = name.partition("[")[0]
+    found = METRIC_NAMES.get(bare) or others(bare)
     return None if found is None else replace(found, name=name)
 
 

@@ -337,8 +337,13 @@ def _rounded(errors: Errors, reference: Reference, *, added: bool) -> float:
 
 
 def _rates_of(errors: Errors, name: str, *, added: bool) -> list[float]:
-    clean = float(np.mean(errors[CLEAN])) if added else 0.0
-    return [float(np.mean(errors[Condition(name, s)])) - clean for s in SEVERITIES]
+    clean = _rate(errors[CLEAN]) if added else 0.0
+    return [_rate(errors[Condition(name, s)]) - clean for s in SEVERITIES]
+
+
+def _rate(errors_N: NDArray[Any]) -> float:
+    # Published rates are short decimals; noise of their conversion would decide exact halves.
+    return round(float(np.mean(errors_N, dtype=np.float64)), 12)
 
 
 def _who(reference: Reference) -> str:

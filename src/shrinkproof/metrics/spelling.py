@@ -15,6 +15,8 @@ import pydantic
 
 from shrinkproof.errors import UnknownNameError, UsageError
 from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.names import MetricName, known_metric
+from shrinkproof.protocols import Better
 from shrinkproof.registry import fields_of
 
 _SPELLED: Final = re.compile(r"(?P<name>[^\[\]\s@]+)(\[(?P<settings>.*)\])?", re.DOTALL)
@@ -47,6 +49,24 @@ def metric_of(text: str) -> Any:
     except pydantic.ValidationError as error:
         problems = "; ".join(_problem(item) for item in error.errors())
         raise UsageError(f"metric {text!r}: {problems}; correct the value") from None
+
+
+def described(name: str) -> MetricName | None:
+    """Return what is known of a name with its settings and prefixes; plugins describe themselves.
+
+    Raises:
+        PluginError: the plugin behind the name does not import.
+    """
+    return known_metric(name, _registered)
+
+
+def _registered(name: str) -> MetricName | None:
+    if name not in METRICS:
+        return None
+    cls = METRICS.get(name)
+    better: Better = getattr(cls, "better", Better.NONE)
+    summary = (cls.__doc__ or "").partition("\n")[0]
+    return MetricName(name, getattr(cls, "unit", ""), better, summary, per_condition=True)
 
 
 def name_of(text: str) -> str:

@@ -50,6 +50,10 @@ _SPARE: Final = re.compile(
 )
 """What the renderer writes for its own viewer; half of the file, and nothing that is seen."""
 
+_TAG: Final = re.compile(r"<[^>]+>")
+_LONG: Final = re.compile(r"-?\d+\.\d{3,}")
+"""Coordinates of more than two decimals; nobody sees a hundredth of a pixel."""
+
 _LOG_FROM: Final = 6.0
 """Costs that span more than this factor are drawn on a logarithmic axis."""
 _LETTER: Final = 6.4
@@ -143,6 +147,7 @@ def svg(chart: Any, *, name: str, description: str) -> str:
     spec["padding"] = 4
     text: str = vl_convert.vegalite_to_svg(spec)
     text = _SPARE.sub("", text)
+    text = _TAG.sub(lambda tag: _LONG.sub(_rounded, tag.group()), text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'xlink:href="#{name}-')
     opening = (
@@ -150,6 +155,10 @@ def svg(chart: Any, *, name: str, description: str) -> str:
         f'font-family="{_FONT}" '
     )
     return text.replace("<svg ", opening, 1)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number.group()):.2f}".rstrip("0").rstrip(".")
 
 
 def tradeoff(

@@ -35,6 +35,8 @@ DIAGRAM_LIMIT: Final = 8
 DOWNLOAD_LIMIT: Final = 1_000_000
 """Longest embedded download in characters."""
 
+_HOPELESS: Final = 40
+"""Tables longer than so many downloads are not compressed: they never shrink that much."""
 _LONG_TEXT: Final = 40
 """Provenance of more lines than this starts folded."""
 _FIRST: Final = ("study file", "commands", "versions", "data")
@@ -197,10 +199,11 @@ def _texts(provenance: Mapping[str, str]) -> tuple[list[Text], list[Text]]:
 def _download(records: pl.DataFrame) -> Download:
     """Return the rows as CSV, compressed where the plain text is too long."""
     plain = records.write_csv().encode()
-    for name, kind, content in (
-        ("records.csv", "text/csv;charset=utf-8", plain),
-        ("records.csv.gz", "application/gzip", gzip.compress(plain, compresslevel=6, mtime=0)),
-    ):
+    contents = [("records.csv", "text/csv;charset=utf-8", plain)]
+    if len(plain) < _HOPELESS * DOWNLOAD_LIMIT:
+        packed = gzip.compress(plain, compresslevel=6, mtime=0)
+        contents.append(("records.csv.gz", "application/gzip", packed))
+    for name, kind, content in contents:
         link = f"data:{kind};base64,{base64.b64encode(content).decode()}"
         if len(link) <= DOWNLOAD_LIMIT:
             return Download(name, link, len(records))

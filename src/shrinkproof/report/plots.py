@@ -76,28 +76,42 @@ def severity_curves(
         axis=alt.Axis(tickCount=4, domain=False, ticks=False),
         title="error, %",
     )
+    color = alt.Color("color:N", scale=None, legend=None)
+    rows: list[dict[str, Any]] = [
+        {"who": place, "color": curve.color, "x": p.severity, "y": round(p.error, 2)}
+        for place, curve in enumerate(curves)
+        for p in curve.points
+    ]
+    ends = [
+        {"color": curve.color, "x": p.severity, "y": round(p.low, 2), "end": round(p.high, 2)}
+        for curve in curves
+        for p in curve.points
+        if p.low is not None and p.high is not None
+    ]
     layers: list[Any] = []
-    for curve in curves:
-        width = 3 if curve.is_chosen else 1.75
-        rows = [{"x": p.severity, "y": round(p.error, 2)} for p in curve.points]
-        ends = [
-            {"x": p.severity, "y": round(p.low, 2), "end": round(p.high, 2)}
-            for p in curve.points
-            if p.low is not None and p.high is not None
-        ]
-        if ends:
-            rule = chart_of(ends).mark_rule(color=curve.color, strokeWidth=1, opacity=0.6)
-            layers.append(rule.encode(x=x, y=y, y2="end"))
-        dash: dict[str, Any] = {"strokeDash": [5, 3]} if curve.is_dashed else {}
-        line = chart_of(rows).mark_line(color=curve.color, strokeWidth=width, **dash)
-        dots = chart_of(rows).mark_circle(color=curve.color, size=26, opacity=1)
-        layers += [line.encode(x=x, y=y), dots.encode(x=x, y=y)]
+    if ends:
+        rule = chart_of(ends).mark_rule(strokeWidth=1, opacity=0.6)
+        layers.append(rule.encode(x=x, y=y, y2="end", color=color))
+    for look in dict.fromkeys(map(_look, curves)):
+        mine = [row for row in rows if _look(curves[int(row["who"])]) == look]
+        width, dash = look
+        line = chart_of(mine).mark_line(
+            strokeWidth=width, strokeDash=list(dash) if dash else alt.Undefined
+        )
+        layers.append(line.encode(x=x, y=y, color=color, detail="who:N"))
+    dots = chart_of(rows).mark_circle(size=26, opacity=1)
+    layers.append(dots.encode(x=x, y=y, color=color))
     last = "; ".join(f"{curve.label} {curve.points[-1].error:.1f} %" for curve in curves)
     return svg(
         alt.layer(*layers).properties(width=size[0], height=size[1]),
         name=name,
         description=f"Error over severity, {title}. At severity {severities[-1]}: {last}",
     )
+
+
+def _look(curve: Curve) -> tuple[float, tuple[int, ...]]:
+    """Return width and dashes of a line."""
+    return 3.0 if curve.is_chosen else 1.75, (5, 3) if curve.is_dashed else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +148,7 @@ def class_damage(
         axis=alt.Axis(tickCount=4, domain=False, ticks=False),
         title=_RECALL,
     )
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[height, 0], nice=False, zero=False), axis=None)
     layers: list[Any] = [chart_of([{"x": 0}]).mark_rule(color=MUTED, strokeWidth=1).encode(x=x)]
     rings: dict[str, Any] = {"filled": False, "stroke": MUTED, "strokeWidth": 1.75, "size": 46}
     dots: dict[str, Any] = {"filled": True, "color": FRONT, "size": 52}
@@ -141,18 +156,19 @@ def class_damage(
         rows = _damage_rows(classes, kind, shift)
         if not rows:
             continue
-        y = alt.Y("y:Q", scale=alt.Scale(domain=[height, 0], nice=False, zero=False), axis=None)
         ends = [row for row in rows if row["low"] is not None]
         if ends:
-            rule = chart_of(ends).mark_rule(color=DIM, strokeWidth=1.25, clip=True)
+            rule = chart_of(ends).mark_rule(color=DIM, strokeWidth=1.25)
             layers.append(rule.encode(x=alt.X("low:Q", title=_RECALL), x2="high", y=y))
         layers.append(chart_of(rows).mark_point(opacity=1, **look).encode(x=x, y=y))
-    for place, one in enumerate(classes):
-        text = chart_of([{"text": _short(one.name)}]).mark_text(
-            align="right", baseline="middle", clip=False, color=INK, fontSize=11
-        )
-        spot = {"x": alt.value(-8), "y": alt.value(place * _ROW + _ROW / 2)}
-        layers.append(text.encode(text="text:N", **spot))
+    names = [
+        {"text": _short(one.name), "y": place * _ROW + _ROW / 2}
+        for place, one in enumerate(classes)
+    ]
+    text = chart_of(names).mark_text(
+        align="right", baseline="middle", clip=False, color=INK, fontSize=11
+    )
+    layers.append(text.encode(x=alt.value(-8), y=y, text="text:N"))
     worst = ", ".join(f"{one.name} {_words(one)}" for one in classes[:3])
     return svg(
         alt.layer(*layers).properties(width=width, height=height),

@@ -68,7 +68,9 @@ def _of_model(view: View, model: str, number: int) -> Curves | None:
         for c in view.candidates
         if c.model == model and c.role != "control" and _errors(view, c.label)
     ]
-    labels = view.important(takers, CURVE_LIMIT)
+    # One of the colors is the baseline's alone.
+    has_baseline = any(view.by_label[label].role == "baseline" for label in takers)
+    labels = view.important(takers, CURVE_LIMIT if has_baseline else CURVE_LIMIT - 1)
     key = _key(view, labels)
     errors = {label: _errors(view, label) for label in labels}
     names = corruptions_of(condition for found in errors.values() for condition in found)

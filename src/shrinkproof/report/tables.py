@@ -253,9 +253,17 @@ def _gather(pairs: Iterable[tuple[_Key, str]]) -> dict[_Key, dict[str, None]]:
 
 
 def _names(view: View, labels: Sequence[str]) -> str:
+    """Return who is meant; all of a study or of a model in two words."""
     if len(labels) > 1 and set(labels) == set(view.labels):
         return "all candidates"
-    return ", ".join(view.short.get(label, label) for label in labels)
+    left = list(labels)
+    names = []
+    for model in view.models if len(view.models) > 1 else ():
+        members = [c.label for c in view.candidates if c.model == model]
+        if len(members) > 1 and set(members) <= set(left):
+            names.append(f"all of {model}")
+            left = [label for label in left if label not in members]
+    return ", ".join([*names, *(view.short.get(label, label) for label in left)])
 
 
 def _place(view: View, item: Unusual, place: Place) -> str:

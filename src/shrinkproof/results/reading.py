@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,31 +10,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from shrinkproof.decision.choice import Decision, Objective, Option, decide
 from shrinkproof.errors import StoreError
 from shrinkproof.metrics.agreement import METRICS as AGREEMENT
 from shrinkproof.metrics.agreement import spelled_for
-from shrinkproof.metrics.names import known_metric
+from shrinkproof.metrics.names import SCALED, SCALED_BY_BASELINE
 from shrinkproof.metrics.references import Reference
+from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better, Measurement, Undefined
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record, key_of
+from shrinkproof.results.derived import read_summary, write_summary
 from shrinkproof.results.imported import read_imported
-from shrinkproof.results.reference import reference_in
+from shrinkproof.results.reference import reference_digest, reference_in
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.spec.recipes import sweeps_of
 from shrinkproof.store import Shard, Store
 from shrinkproof.summary import (
     CORRUPTED,
-    Derived,
-    Exhibit,
     Settings,
     Summary,
     Sweep,
     summarize,
-    winner_optimism,
 )
 from shrinkproof.summary.split import Split
 from shrinkproof.table import Numbers, record_frame
@@ -44,11 +39,8 @@ from shrinkproof.table import Numbers, record_frame
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 6
+SUMMARY_VERSION: Final = 7
 """Raise it when derived numbers change: cached ones are then computed again."""
-
-AGREEMENT_FLOOR: Final = 0.99
-"""Twin and artifact must predict the same class at least this often, or the page says so."""
 
 _SIZES: Final = (
     *("cost.parameters", "cost.nonzero", "cost.macs"),
@@ -208,7 +200,7 @@ class Results:
             "latency": _LATENCIES,
         }[cell.evaluator]
         for name in names:
-            known = known_metric(name)
+            known = described(name)
             unit, better = (known.unit, known.better.value) if known else ("", "none")
             yield Measurement(name, None, unit, better, reason=reason)
 
@@ -235,7 +227,7 @@ class Results:
     ) -> Record:
         candidate = self.by_key[cell.candidate]
         control = self.by_key.get(candidate.control)
-        dirty = self.data["contamination"].get(candidate.model, {}).get(cell.split, "")
+        dirty = self._dirty(candidate.model, cell.split, measurement.metric)
         status = "failed" if failed else "undefined" if measurement.value is None else "ok"
         told = [measurement.reason, *self._origins(cell, condition)]
         if dirty and status == "ok":
@@ -272,6 +264,14 @@ class Results:
             environment=environment,
         )
 
+    def _dirty(self, model: str, split: str, metric: str) -> str:
+        """Return why a number cannot be trusted: images of its split, or of its temperature."""
+        splits = self.data["contamination"].get(model, {})
+        found = [splits.get(split, "")]
+        if (SCALED in metric or SCALED_BY_BASELINE in metric) and splits.get("select"):
+            found.append(f"its temperature was fitted on the select split: {splits['select']}")
+        return "; ".join(filter(None, found))
+
     def _origins(self, cell: Cell, condition: str | None) -> Iterator[str]:
         """Yield what a record says about where its corrupted images come from."""
         told = self.data.get("origins", {}).get(cell.split, {})
@@ -287,13 +287,15 @@ class Results:
         return tuple(dict.fromkeys([*self.spec.measure.scores, *added]))
 
     @cached_property
-    def _settings(self) -> Settings:
+    def settings(self) -> Settings:
+        """What derived numbers depend on besides the predictions."""
         measure = self.spec.measure
         classes = [split.get("classes", ()) for split in self.data["splits"].values()]
         return Settings(
             form=self.form,
             conditions=self.spec.conditions_list(),
             metrics=self.metrics,
+            printing=self.printing,
             replicates=measure.intervals.replicates,
             seed=self.spec.seed,
             classes=tuple(classes[0]) if classes else (),
@@ -305,20 +307,24 @@ class Results:
                 "run": measure.robustness.run,
             },
             origins={
-                "preset": self.data.get("preset", ""),
+                "preset": self.spec.data.preset or _preset_of(self.spec.data.stored),
                 "told": self.data.get("origins", {}),
+                "notes": list(self.data["notes"]),
             },
         )
 
     @property
+    def _foreign_run(self) -> Path | None:
+        """The other run to which the reference of corruption errors belongs; None for this one."""
+        run = self.spec.measure.robustness.run
+        inputs = self.store.read_json("inputs.json") or {}
+        return None if run is None else Path(inputs.get("folder", ".")) / run
+
+    @property
     def _foreign_reference(self) -> Callable[[Split], Reference | Undefined] | None:
         """What gives the reference of corruption errors where it belongs to another run."""
-        robustness = self.spec.measure.robustness
-        if robustness.run is None:
-            return None
-        inputs = self.store.read_json("inputs.json") or {}
-        folder = Path(inputs.get("folder", ".")) / robustness.run
-        return functools.partial(reference_in, folder, robustness.reference)
+        folder, label = self._foreign_run, self.spec.measure.robustness.reference
+        return None if folder is None else functools.partial(reference_in, folder, label)
 
     def _stored(self, key: str) -> dict[str, float]:
         """Return the numbers of all images of a cell."""
@@ -335,47 +341,39 @@ class Results:
             "summary",
             {
                 "version": SUMMARY_VERSION,
-                "cells": {key: dict(shard.versions) for key, shard in self.shards.items()},
+                "cells": {key: self._digested(shard) for key, shard in self.shards.items()},
                 "candidates": [c.as_json() for c in self.candidates],
-                "settings": asdict(self._settings),
+                "settings": asdict(self.settings),
             },
         )
-        kept = self._kept_summary(digest)
+        folder, label = self._foreign_run, self.spec.measure.robustness.reference
+        reference = None if folder is None else reference_digest(folder, label)
+        kept = read_summary(self.store, digest, reference)
         if kept is not None:
             return kept
         found = summarize(
             self.candidates,
             [shard.cell for shard in self.shards.values()],
             self.store.read_predictions,
-            self._settings,
+            self.settings,
             self._stored,
             self._foreign_reference,
             self.store.read_maps,
         )
-        with contextlib.suppress(StoreError):  # a read-only directory can still be read
-            lines = [json.dumps(asdict(row), sort_keys=True) for row in found.rows]
-            exhibits = [asdict(item) for item in found.exhibits]
-            head = json.dumps({"digest": digest, "exhibits": exhibits})
-            text = "\n".join([head, *lines]) + "\n"
-            self.store.write_text(self.store.path / "summary.jsonl", text)
+        write_summary(self.store, found, digest, reference)
         return found
 
-    def _kept_summary(self, digest: str) -> Summary | None:
-        try:
-            first, *lines = (self.store.path / "summary.jsonl").read_text("utf-8").splitlines()
-            head = json.loads(first)
-            if head["digest"] != digest:
-                return None
-            rows = [json.loads(line) for line in lines]
-            return Summary(
-                rows=tuple(
-                    Derived(**{**row, "measurement": Measurement(**row["measurement"])})
-                    for row in rows
-                ),
-                exhibits=tuple(Exhibit(**item) for item in head["exhibits"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # absent or damaged: it is computed again
+    def _digested(self, shard: Shard) -> Json:
+        """Return what a derived number can depend on of a cell.
+
+        Values stand for the predictions behind them: others would have given other values.
+        """
+        key, is_scores = shard.cell.key, shard.cell.evaluator == "scores"
+        return {
+            "versions": dict(shard.versions),
+            "values": " ".join(repr(m.value) for m in shard.measurements),
+            "sources": (self.store.has_predictions if is_scores else self.store.has_maps)(key),
+        }
 
     def exhibits(self, kind: str) -> list[Json]:
         """Return what is no number of one kind: exemplars, potentials, ranks, ..."""
@@ -467,84 +465,11 @@ class Results:
     @cached_property
     def caveats(self) -> tuple[str, ...]:
         """Everything a reader must know before believing the numbers."""
-        return tuple(self._caveats())
+        from shrinkproof.results.caveats import caveats_of
 
-    def _caveats(self) -> Iterator[str]:
-        yield from self.data["notes"]
-        yield from read_imported(self.store, *self.store.read_plan()).notes
-        for model, splits in self.data["contamination"].items():
-            for split in self.measuring:
-                if splits.get(split):
-                    yield f"{model}, {split}: contaminated, {splits[split]}"
-        if self.spec.select is not None and self.deciding == self.printing:
-            yield self._same_images()
-        if self.spec.controls == "none":
-            yield (
-                "controls: none. Without a dense control of equal training, an improvement "
-                "cannot be credited to compression"
-            )
-        yield from self._guessing()
-        yield from self._disagreements()
-        if self.missing:
-            yield (
-                f"not finished: {sum(self.missing.values())} of {len(self.cells)} measurements are "
-                f"missing, of {', '.join(self.missing)}; run the same command again"
-            )
-        if self.failures:
-            yield f"{len(self.failures)} candidate(s) or cell(s) failed; why is listed at the end"
-        yield from dict.fromkeys(note for shard in self.shards.values() for note in shard.notes)
+        return tuple(caveats_of(self))
 
-    def _same_images(self) -> str:
-        text = (
-            f"selected and measured on the same images ({self.printing}): the chosen candidate's "
-            "numbers are optimistic"
-        )
-        bias = winner_optimism(
-            self.candidates,
-            [shard.cell for shard in self.shards.values()],
-            self.store.read_predictions,
-            self._settings,
-            self.printing,
-        )
-        if bias is None:
-            return text
-        return f"{text}, its mean error by up to {100 * bias:.2g} percentage points"
 
-    def _guessing(self) -> Iterator[str]:
-        """Yield which uncompressed models know nothing: the usual sign of a wrong set-up."""
-        for cell in self.cells:
-            candidate = self.by_key[cell.candidate]
-            place = (cell.evaluator, cell.form, cell.split, cell.condition)
-            if candidate.role != "baseline" or place != (
-                "scores",
-                self.form,
-                self.printing,
-                CLEAN,
-            ):
-                continue
-            number = self.numbers.find(
-                candidate.label, self.printing, Selector("accuracy.top1", "clean")
-            )
-            predictions = self.store.read_predictions(cell.key)
-            if predictions is None or not len(predictions) or number.value is None:
-                continue
-            majority = float(np.bincount(predictions.target).max() / len(predictions))
-            worst = number.value if number.low is None else number.low
-            if worst <= majority:
-                yield (
-                    f"{candidate.label}: {100 * number.value:.1f} % top-1 on clean images is no "
-                    f"better than guessing the most frequent class ({100 * majority:.1f} %); are "
-                    "the order of the labels, the preprocessing and the class map right?"
-                )
-
-    def _disagreements(self) -> Iterator[str]:
-        for row in self.summary.rows:
-            value = row.measurement.value
-            if row.measurement.metric != "fidelity.agreement" or value is None:
-                continue
-            if value < AGREEMENT_FLOOR:
-                yield (
-                    f"{self.by_key[row.candidate].label}: PyTorch and the exported file agree on "
-                    f"only {100 * value:.2f} % of the clean {row.split} images; numbers of one "
-                    "form must not be used for the other"
-                )
+def _preset_of(stored: str | None) -> str:
+    """Return whose corruptions a stored set has, where its format says so."""
+    return "imagenet" if (stored or "").startswith("imagenet-c:") else ""

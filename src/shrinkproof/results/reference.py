@@ -6,12 +6,31 @@ from pathlib import Path
 
 import numpy as np
 
-from shrinkproof.errors import DataError, UsageError
+from shrinkproof.errors import DataError, StoreError, UsageError
 from shrinkproof.metrics.references import Reference
 from shrinkproof.protocols import Undefined
-from shrinkproof.records import Condition
+from shrinkproof.records import Condition, key_of
 from shrinkproof.store import Store
 from shrinkproof.summary.split import Split
+
+
+def reference_digest(folder: Path, label: str) -> str | None:
+    """Return the identity of what `reference_in` reads; None where the run is not there now."""
+    try:
+        store = Store.open(folder)
+        candidates, cells = store.read_plan()
+    except StoreError:
+        return None
+    keys = {c.key for c in candidates if c.label == label}
+    shards = [
+        store.read_cell(c.key) for c in cells if c.candidate in keys and c.evaluator == "scores"
+    ]
+    values = {
+        s.cell.key: [" ".join(repr(m.value) for m in s.measurements), dict(s.versions)]
+        for s in shards
+        if s is not None
+    }
+    return key_of("reference", values)
 
 
 def reference_in(folder: Path, label: str, split: Split) -> Reference | Undefined:
@@ -52,7 +71,9 @@ def reference_in(folder: Path, label: str, split: Split) -> Reference | Undefine
                 f"reference {name}: must be about the same images of {split.name} as this run, in "
                 f"the same order, got others under {cell.condition}"
             )
-        errors[cell.condition] = (found.prediction() != found.target).astype(np.float32)
+        wrong_N = (found.prediction() != found.target).astype(np.float32)
+        # Numbers without images are divided by an error rate, which is not resampled either.
+        errors[cell.condition] = wrong_N if own is not None else wrong_N.mean(keepdims=True)
     if not errors:
         return Undefined(f"the reference {name} was not measured on {split.name}")
     return Reference(name=name, errors=errors)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pydantic
 
+from shrinkproof.attributions import ATTRIBUTIONS
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.corruptions.presets import PRESETS, SETS
@@ -27,13 +28,17 @@ _SLOT: Final = {
 def json_schema() -> Json:
     """Return the JSON Schema (draft 2020-12) of the study file.
 
-    Editors use it for completion and red underlines. Steps, corruptions and metrics are those that
-    are registered now, plugins included; plugins that do not import are left out. What a schema
-    cannot say (grids, selectors, needed data) only ``shrinkproof check`` finds.
+    Editors use it for completion and red underlines. Steps, corruptions, metrics and methods for
+    heat maps are those that are registered now, plugins included; plugins that do not import are
+    left out. What a schema cannot say (grids, selectors, needed data) only ``shrinkproof check``
+    finds.
     """
     schema = pydantic.TypeAdapter(StudySpec).json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
-    definitions["Step"] = {"oneOf": list(_steps(definitions))}
+    definitions["Step"] = {"oneOf": _named(COMPRESSORS, definitions, slot=_SLOT)}
+    definitions["Attribution"] = {"oneOf": _named(ATTRIBUTIONS, definitions)}
+    methods = definitions["SaliencySpec"]["properties"]["methods"]
+    methods["items"] = {"$ref": "#/$defs/Attribution"}
     recipe = definitions["RecipeSpec"]["properties"]
     recipe["steps"]["items"] = {"$ref": "#/$defs/Step"}
     recipe["use"] = {"enum": sorted(RECIPE_SETS)}
@@ -52,14 +57,23 @@ def json_schema() -> Json:
     }
 
 
-def _steps(definitions: dict[str, Any]) -> list[Json]:
+def _named(
+    registry: Registry, definitions: dict[str, Any], *, slot: Json | None = None
+) -> list[Json]:
+    """Return what stands for a registered class: its name, or its name with its settings.
+
+    Args:
+        registry: the classes.
+        definitions: receives what their settings refer to.
+        slot: what may stand in the place of a value.
+    """
     plain: list[str] = []
     found: list[Json] = []
-    for name, cls in _classes(COMPRESSORS):
+    for name, cls in _classes(registry):
         settings = pydantic.TypeAdapter(cls).json_schema()
         definitions.update(settings.pop("$defs", {}))
-        for key, value in settings.get("properties", {}).items():
-            settings["properties"][key] = {"anyOf": [value, _SLOT], **_shared(value)}
+        for key, value in settings.get("properties", {}).items() if slot else ():
+            settings["properties"][key] = {"anyOf": [value, slot], **_shared(value)}
         if not settings.get("required"):
             plain.append(name)
             settings = {"anyOf": [settings, {"type": "null"}]}

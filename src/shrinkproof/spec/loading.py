@@ -16,9 +16,11 @@ from shrinkproof.data import DATA
 from shrinkproof.data.splits import DataRef, DataSpec
 from shrinkproof.errors import ShrinkproofError, SpecError
 from shrinkproof.metrics import METRICS
-from shrinkproof.metrics.spelling import metric_of, name_of
+from shrinkproof.metrics.names import METRIC_NAMES, bare_name
+from shrinkproof.metrics.spelling import described, metric_of, name_of, spelled
 from shrinkproof.models import MODELS
 from shrinkproof.models.reference import ModelField, ModelSpec
+from shrinkproof.protocols import Better
 from shrinkproof.records import SPLITS
 from shrinkproof.registry import Registry, Strings
 from shrinkproof.spec.document import MISSING, Document, Path, parse
@@ -92,6 +94,7 @@ class _Loading:
         self._check_data(fields.get("data"))
         RecipeCheck(self.problems, self._splits()).check(fields["recipes"])
         scores = self._scores()
+        self._check_margins(scores)
         self._check_saliency(fields["conditions"])
         if isinstance(content.get("select"), dict):
             self._check_selection(fields["conditions"], scores)
@@ -232,9 +235,33 @@ class _Loading:
             if name_of(name) not in METRICS:
                 self.problems.add(path, unknown(f"unknown metric {name!r}", name, METRICS))
                 return
-            metric_of(name)
+            own = spelled(metric_of(name))
+            if own != name:
+                self.problems.add(path, f"must be written {own!r}, got {name!r}: the same metric")
         except ShrinkproofError as error:
             self.problems.add(path, str(error))
+
+    def _check_margins(self, scores: tuple[str, ...] | None) -> None:
+        """Check that every margin is about a number of the study that can be better or worse."""
+        margins = self.document.at(("measure", "margins"))
+        if not isinstance(margins, dict) or scores is None:
+            return
+        for name in margins:
+            path: Path = ("measure", "margins", name)
+            try:
+                known = described(str(name))
+            except ShrinkproofError as error:
+                self.problems.add(path, str(error), is_key=True)
+                continue
+            if known is None:
+                rule = unknown(f"unknown metric {name!r}", str(name), (*METRIC_NAMES, *scores))
+            elif known.better is Better.NONE:
+                rule = f"{name} has no better direction, so it cannot be kept; remove it"
+            elif bare_name(name) in METRICS and name not in scores:
+                rule = f"{name} is not measured by this study; add it to measure.scores"
+            else:
+                continue
+            self.problems.add(path, rule, is_key=True)
 
     def _check_saliency(self, conditions: Conditions | None) -> None:
         path: Path = ("measure", "saliency")
@@ -256,8 +283,11 @@ class _Loading:
         is_timed = self.document.at(("measure", "cost", "latency")) not in (MISSING, None)
         measured = None if conditions is None else conditions_of(conditions)
         is_explained = self.document.at(("measure", "saliency")) not in (MISSING, None)
-        is_explained &= not {"select", "report"} <= self._splits()
-        SelectionCheck(self.problems, scores, is_timed, measured, is_explained).check(chosen)
+        is_apart = {"select", "report"} <= self._splits()
+        is_explained &= not is_apart
+        SelectionCheck(self.problems, scores, is_timed, measured, is_explained, is_apart).check(
+            chosen
+        )
 
 
 def _references(data: DataSpec) -> Iterator[tuple[Path, DataRef]]:

@@ -10,13 +10,25 @@ from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.errors import PluginError
 from shrinkproof.metrics import METRICS
 from shrinkproof.metrics.names import (
+    ACROSS_REPEATS,
+    ACROSS_REPEATS_SD,
+    EQUIVALENT_P,
+    MCNEMAR_P,
+    MCNEMAR_P_HOLM,
     METRIC_NAMES,
+    NONINFERIOR_P,
+    NONINFERIOR_P_HOLM,
+    NULL_MEAN,
+    NULL_P,
+    NULL_Q95,
+    SCALED,
+    SCALED_BY_BASELINE,
     MetricName,
     bare_name,
-    known_metric,
     without_prefixes,
 )
 from shrinkproof.metrics.robustness import GROUPS as MEMBERS
+from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better
 from shrinkproof.records import STANDARD_15, Condition
 from shrinkproof.selectors import Constraint, Selector
@@ -30,6 +42,19 @@ GROUPS: Final = {group: set(members) for group, members in MEMBERS.items()}
 _OVER_ALL: Final = ("corrupted", "pooled")
 """All corrupted conditions: the mean of their numbers, and their images as one sample."""
 
+_POOLED: Final = "calibration.ece"
+"""The metric whose images of all corrupted conditions are pooled."""
+
+_STANDARDIZED: Final = ("robustness.mce", "robustness.relative_mce", "robustness.mce_alexnet")
+"""Means over the standard corruptions, which refuse partial input."""
+
+_PRINTED: Final = (
+    *(NULL_MEAN, NULL_Q95, NULL_P, ACROSS_REPEATS, ACROSS_REPEATS_SD),
+    *(MCNEMAR_P, MCNEMAR_P_HOLM, NONINFERIOR_P, NONINFERIOR_P_HOLM, EQUIVALENT_P),
+    "flips.worst_class_change",
+)
+"""Numbers of the split that is printed, by what stands in their names."""
+
 
 @dataclass(frozen=True)
 class SelectionCheck:
@@ -41,6 +66,7 @@ class SelectionCheck:
         is_timed: whether the study times inference.
         conditions: what the study measures under; None where that is itself wrong.
         is_explained: whether heat maps are compared on the images that decide.
+        is_apart: whether other images decide than those whose numbers are printed.
     """
 
     problems: Problems
@@ -48,6 +74,7 @@ class SelectionCheck:
     is_timed: bool
     conditions: tuple[Condition, ...] | None
     is_explained: bool = False
+    is_apart: bool = False
 
     def check(self, select: Mapping[str, tuple[str, ...]]) -> None:
         """Note the problems of all objectives and constraints.
@@ -96,7 +123,7 @@ class SelectionCheck:
 
     def _check_selector(self, path: Path, selector: Selector) -> MetricName | None:
         try:
-            metric = _metric(selector.metric)
+            metric = described(selector.metric)
         except PluginError as error:
             self.problems.add(path, str(error))
             return None
@@ -131,8 +158,10 @@ class SelectionCheck:
                 return f"{at} has no severity, got {str(selector)!r}"
             if at != "clean" and not corruptions:
                 return "this study measures no corruptions; add conditions, or write '@clean'"
+            if at == "pooled" and bare_name(metric.name) != _POOLED:
+                return f"only {_POOLED} is pooled, got {str(selector)!r}; write '@corrupted'"
             return ""
-        if metric.name.startswith("robustness.") and GROUPS.get(at, set()) & corruptions:
+        if bare_name(metric.name).startswith("robustness.") and GROUPS.get(at, set()) & corruptions:
             return ""
         if at not in corruptions:
             if at in CORRUPTIONS:
@@ -155,39 +184,46 @@ class SelectionCheck:
                 f"{name} is measured on the images that are printed, with measure.saliency, and "
                 "cannot choose among candidates; remove it"
             )
+        return self._decision_rule(name) or self._robustness_rule(bare_name(name))
+
+    def _decision_rule(self, name: str) -> str:
+        """Return why a number does not exist on the images that decide."""
+        if SCALED in name or SCALED_BY_BASELINE in name:
+            return (
+                f"{name} has a temperature that was fitted on the select split, which cannot judge "
+                "it, and so cannot choose among candidates; remove it"
+            )
+        if bare_name(name) == "accuracy.recall":
+            return f"{name} has one value per class; write accuracy.worst_class"
+        if self.is_apart and any(text in name for text in _PRINTED):
+            return (
+                f"{name} is computed on the images that are printed, and cannot choose among "
+                "candidates; remove it"
+            )
+        return ""
+
+    def _robustness_rule(self, name: str) -> str:
         if self.conditions is None:
             return ""
-        if name == "robustness.mce":
-            return _mce_rule(self.conditions)
+        if name in _STANDARDIZED:
+            return _mce_rule(name, self.conditions)
         if name.startswith("robustness.") and len(self.conditions) == 1:
             return f"{name} needs corruptions; add conditions"
         return ""
 
 
-def _metric(name: str) -> MetricName | None:
-    known = known_metric(name)
-    if known is not None:
-        return known
-    if name not in METRICS:
-        return None
-    cls = METRICS.get(name)
-    better: Better = getattr(cls, "better", Better.NONE)
-    summary = (cls.__doc__ or "").partition("\n")[0]
-    return MetricName(name, getattr(cls, "unit", ""), better, summary, per_condition=True)
-
-
-def _mce_rule(conditions: Iterable[Condition]) -> str:
+def _mce_rule(name: str, conditions: Iterable[Condition]) -> str:
     measured = {(c.corruption, c.severity) for c in conditions}
     missing = []
-    for name in STANDARD_15:
-        absent = [str(s) for s in range(1, 6) if (name, s) not in measured]
+    for corruption in STANDARD_15:
+        absent = [str(s) for s in range(1, 6) if (corruption, s) not in measured]
         if len(absent) == 5:
-            missing.append(name)
+            missing.append(corruption)
         elif absent:
-            missing.append(f"{name} at {', '.join(absent)}")
+            missing.append(f"{corruption} at {', '.join(absent)}")
     if not missing:
         return ""
     return (
-        "robustness.mce needs all 15 standard corruptions at severities 1 to 5; missing: "
+        f"{name} needs all 15 standard corruptions at severities 1 to 5; missing: "
         f"{', '.join(missing)}. Use robustness.mean_error for the mean over what is measured"
     )

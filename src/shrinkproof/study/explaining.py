@@ -6,15 +6,17 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.engines.inline import attempt
+from shrinkproof.errors import ModelError
 from shrinkproof.evaluators.saliency import Saliency, Twin
 from shrinkproof.evaluators.subject import Scene, Subject
-from shrinkproof.metrics.agreement import Agreement
-from shrinkproof.metrics.heatmaps import HeatMaps
+from shrinkproof.metrics.agreement import CONTROL, Agreement
+from shrinkproof.metrics.heatmaps import TWIN, HeatMaps
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Candidate, Cell, Condition, Failure
 from shrinkproof.spec import StudySpec
@@ -25,6 +27,8 @@ from shrinkproof.study.work import PassResult, Workplace, check_fit, workplace
 
 if TYPE_CHECKING:
     from shrinkproof.artifacts.session import Session
+
+_UNPREPARED: Final = "could not be prepared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +131,41 @@ def explain(work: Explaining) -> PassResult:
     measured: dict[str, tuple[Measurement, ...] | Failure] = {}
     for method, saliency in saliencies_of(place.inputs, work.model).items():
         mine = [cell for cell in work.cells if cell.method == method]
+        known = _stored(work.run, mine, baselines, saliency.agreement)
+        measured |= known
+        mine = [cell for cell in mine if cell.key not in known]
         if not mine:
             continue
         subjects = [loader.subject(cell) for cell in mine]
-        known = store.read_maps(baselines.get(mine[0].key, ""))
+        reference = store.read_maps(baselines.get(mine[0].key, ""))
 
         def keep(subject: Subject, maps: HeatMaps) -> None:
             store.write_maps(subject.key, maps)
 
-        twin = loader.twin(work.model, mine[0])
-        for subject, outcome in saliency.explain(subjects, known=known, twin=twin, keep=keep):
+        twin = attempt(functools.partial(loader.twin, work.model), mine[0])
+        for subject, outcome in saliency.explain(subjects, known=reference, twin=twin, keep=keep):
             done = outcome if isinstance(outcome, Failure) else tuple(outcome)
             measured[subject.key] = done
     return PassResult(measured)
+
+
+def _stored(
+    run: str, cells: Sequence[Cell], baselines: Mapping[str, str], agreement: Agreement
+) -> dict[str, tuple[Measurement, ...]]:
+    """Return the numbers of the cells whose maps are there, from before a kill."""
+    found = {}
+    for cell in cells:
+        if cell.key not in baselines:
+            continue
+        numbers = attempt(compare, Comparing(run, cell, baselines[cell.key], agreement))
+        if isinstance(numbers, tuple) and not waits_for_twin(numbers):
+            found[cell.key] = numbers
+    return found
+
+
+def waits_for_twin(numbers: Iterable[Measurement]) -> bool:
+    """Return whether a baseline lacks its twin's control because nobody had prepared the twin."""
+    return any(m.slice == CONTROL + TWIN and _UNPREPARED in m.reason for m in numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +204,18 @@ class _Loader:
         )
 
     def twin(self, model: str, cell: Cell) -> Twin | None:
-        """Return the independently trained network beside a model; None where there is none."""
+        """Return the independently trained network beside a model; None where there is none.
+
+        Raises:
+            ModelError: it was not prepared, or does not fit the images.
+        """
         spec = self.place.inputs.spec.measure.saliency
         other = None if spec is None else spec.twin_of(model)
         if spec is None or other is None:
             return None
         baseline = self._baseline(other)
+        if not self.store.has_candidate(baseline.key):
+            raise ModelError(f"{baseline.label} {_UNPREPARED}")
         beside = Cell(cell.key, baseline.key, cell.evaluator, cell.form, cell.split, cell.condition)
         return Twin(self.subject(beside), baseline.label, spec.layer_of(other))
 

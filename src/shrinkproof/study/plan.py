@@ -66,14 +66,16 @@ class Plan:
         kept = {c.key for c in self.candidates if c.role == "baseline"}
         kept |= {key for c in chosen for key in (c.key, c.control)}
         scratch = [(c.model, c.repeat, _scratch_identities(c)) for c in chosen]
-        whole = {c.recipe for c in self.candidates if c.key in kept and c.role == "control"}
+        whole = {
+            (c.model, c.recipe) for c in self.candidates if c.key in kept and c.role == "control"
+        }
         kept |= {
             c.key
             for c in self.candidates
             if c.role == "control"
             and (
                 (c.model, c.repeat, c.steps) in scratch
-                or c.recipe.rpartition(CHECKPOINT)[0] in whole
+                or (c.model, c.recipe.rpartition(CHECKPOINT)[0]) in whole
             )
         }
         return replace(
@@ -316,6 +318,8 @@ class _Planner:
                 "version": Saliency.version,
             }
             twin = spec.twin_of(candidate.model)
+            if candidate.key == baseline:
+                parts["randomized"] = COMPRESSORS.get("reinitialize").version
             if candidate.key == baseline and twin is not None:
                 identity = self.inputs.fingerprint(twin)
                 parts["twin"] = {

@@ -22,7 +22,14 @@ from shrinkproof.protocols import Engine, Measurement
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Failure, Json
 from shrinkproof.results.imported import Imported, read_imported
 from shrinkproof.store import Shard, Store
-from shrinkproof.study.explaining import Comparing, Explaining, compare, comparisons, explain
+from shrinkproof.study.explaining import (
+    Comparing,
+    Explaining,
+    compare,
+    comparisons,
+    explain,
+    waits_for_twin,
+)
 from shrinkproof.study.inputs import Inputs
 from shrinkproof.study.plan import Plan, latency_of, scores_of
 from shrinkproof.study.progress import Progress, Silence
@@ -169,8 +176,20 @@ class Runner:
         key = shard.cell.key
         if shard.cell.evaluator == Saliency.name:
             is_known = shard.versions == self._comparisons[key].agreement.versions()
+            if waits_for_twin(shard.measurements) and self._has_twin(shard.cell):
+                return True
             return not self.store.has_maps(key) if is_known else self.store.read_maps(key) is None
         return self._lacks_scores(shard) and self.store.read_predictions(key) is None
+
+    def _has_twin(self, cell: Cell) -> bool:
+        """Return whether the twin beside the model of a cell is prepared."""
+        spec = self.inputs.spec.measure.saliency
+        twin = None if spec is None else spec.twin_of(self.candidates[cell.candidate].model)
+        return any(
+            self.store.has_candidate(c.key)
+            for c in self.plan.candidates
+            if c.role == "baseline" and c.model == twin
+        )
 
     def _lacks_scores(self, shard: Shard) -> bool:
         """Return whether a cell lacks a metric of the study, or has an older version of one."""

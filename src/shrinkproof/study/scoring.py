@@ -31,6 +31,10 @@ _NOTHING: Final = (
 )
 
 
+_NAMED: Final = 3
+"""Cells that a warning names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scoring:
     """Compute the metrics of one cell.
@@ -111,18 +115,27 @@ def rescore(
     versions = dict.fromkeys((item.cell.key for item in scorings), scores.versions())
     versions |= {pair.cell.key: pair.agreement.versions() for pair in pairs}
     items: list[Scoring | Comparing] = [*scorings, *pairs]
+    lacking: list[str] = []
     start = time.perf_counter()
     told.begin("score", len(items))
     for item, outcome in chosen.map(_numbers, items):
         cell = item.cell
         label = f"{results.by_key[cell.candidate].label} {cell.condition}"
         if isinstance(outcome, Failure):
+            store.write_failure(cell.key, outcome, label=label)
             told.warn(f"{label}: {outcome.message}")
-        elif outcome is not None:
+        elif outcome is None:
+            lacking.append(label)
+        else:
             shard = shards[cell.key]
             store.write_cell(replace(shard, measurements=outcome, versions=versions[cell.key]))
         told.advance(label)
     told.end("score", time.perf_counter() - start)
+    if lacking:
+        told.warn(
+            f"{len(lacking)} cell(s) keep their numbers, as their predictions or heat maps are "
+            f"missing: {', '.join(lacking[:_NAMED])}{', ...' * (len(lacking) > _NAMED)}"
+        )
     found = Results.load(path)
     _ = found.summary
     return found

@@ -19,7 +19,6 @@ from shrinkproof.metrics.heatmaps import HeatMaps
 from shrinkproof.metrics.references import Reference
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import Candidate, Cell
-from shrinkproof.statistics import Terms
 from shrinkproof.summary.changes import sight_changes
 from shrinkproof.summary.classes import recalls
 from shrinkproof.summary.correlations import correlated
@@ -35,7 +34,7 @@ from shrinkproof.summary.robustness import robustness
 from shrinkproof.summary.run import Run
 from shrinkproof.summary.saliency import saliency_of
 from shrinkproof.summary.samples import flips
-from shrinkproof.summary.scaling import scaled_numbers, temperatures
+from shrinkproof.summary.scaling import scaled_numbers, temperatures, with_doubts
 from shrinkproof.summary.split import Sight, Split, Totals, splits_of
 from shrinkproof.summary.totals import totals_of
 from shrinkproof.summary.values import (
@@ -127,7 +126,7 @@ def summarize(
     for family in OF_RUNS:
         found += family(run, [row for row in found if isinstance(row, Derived)])
     return Summary(
-        rows=tuple(row for row in found if isinstance(row, Derived)),
+        rows=tuple(with_doubts(run, row) for row in found if isinstance(row, Derived)),
         exhibits=tuple(item for item in found if isinstance(item, Exhibit)),
     )
 
@@ -141,7 +140,9 @@ def _of_split(run: Run, split: Split) -> Found:
             if sight is None:
                 continue
             yield from _of_sight(run, split, sight, references)
-            split.totals.setdefault(candidate.key, Totals()).add(sight)
+            # Numbers whose predictions are lost cannot be paired with images: a gap, no mean.
+            if sight.predictions is not None or not split.has_images:
+                split.totals.setdefault(candidate.key, Totals()).add(sight)
             if candidate.key in run.references:
                 references[candidate.key] = sight
     for candidate in run.candidates:
@@ -190,8 +191,8 @@ def winner_optimism(
         if candidate.role == "control":
             continue
         sights = [images.sight(candidate.key, condition) for condition in corrupted]
-        top1 = [s.numbers.get("accuracy.top1") for s in sights if s is not None]
-        terms = [item.values[:, 0] for item in top1 if isinstance(item, Terms)]
-        if len(terms) == len(corrupted):
-            errors.append(1 - np.mean(terms, axis=0, dtype=np.float64))
+        known = [s.errors() for s in sights if s is not None and s.predictions is not None]
+        found = [errors_N for errors_N in known if errors_N is not None]
+        if len(found) == len(corrupted):
+            errors.append(np.mean(found, axis=0, dtype=np.float64))
     return images.optimism(np.stack(errors)) if len(errors) > 1 else None

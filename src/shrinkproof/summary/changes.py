@@ -18,7 +18,7 @@ from shrinkproof.summary.run import Run
 from shrinkproof.summary.split import Sight, Split
 from shrinkproof.summary.values import Derived, Key, Number, value_of
 
-_UNCOMPARED = (NULL_P, NULL_Q95, SCALED_BY_BASELINE, "flips.")
+_UNCOMPARED = (NULL_P, NULL_Q95, "flips.")
 """Numbers that are comparisons themselves, or whose difference would say nothing new."""
 
 _PAIRED = ("mean", "absolute-sum")
@@ -35,7 +35,8 @@ def changes(
     """Return the differences of every number that both have."""
     found: dict[Key, Number | Undefined] = {}
     for key, number in own.items():
-        if key in other and not key[0].startswith(_UNCOMPARED):
+        is_compared = not key[0].startswith(_UNCOMPARED) and SCALED_BY_BASELINE not in key[0]
+        if key in other and is_compared:
             found[prefix + key[0], key[1], key[2]] = minus(number, other[key])
     caveats = {key: _null_note(key[0]) for key in found if NULL_MEAN in key[0]}
     return split.emit(candidate, found, caveats)

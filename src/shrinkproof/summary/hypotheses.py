@@ -15,9 +15,9 @@ from shrinkproof.metrics.names import (
     MCNEMAR_P_HOLM,
     NONINFERIOR_P,
     NONINFERIOR_P_HOLM,
-    known_metric,
 )
 from shrinkproof.metrics.robustness import without_clean
+from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better, Undefined
 from shrinkproof.records import CLEAN, Candidate
 from shrinkproof.statistics import Interval, difference
@@ -185,7 +185,7 @@ def _margin_test(
     split = known.split
     if own is None or other is None or split is None or split.images is None:
         return Undefined(f"the test needs a mean over images, which {metric} is not")
-    named = known_metric(metric)
+    named = described(metric)
     sign = -1.0 if named is not None and named.better is Better.LOWER else 1.0
     gain_N = sign * difference(own, other).values[:, 0]
     found = test(gain_N, margin, groups=split.images.groups)

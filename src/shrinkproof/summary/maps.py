@@ -9,7 +9,7 @@ from typing import Final
 from shrinkproof.metrics.heatmaps import HeatMaps
 from shrinkproof.records import Cell
 
-_ALWAYS: Final = "saliency.undefined"
+ALWAYS: Final = "saliency.undefined"
 """A number that every cell of heat maps has."""
 
 
@@ -29,7 +29,7 @@ class Maps:
 
     def label(self, cell: Cell) -> str:
         """Return the method that stands in the names of a cell's numbers; empty for the first."""
-        return "" if _ALWAYS in self.stored(cell.key) else cell.method
+        return "" if ALWAYS in self.stored(cell.key) else cell.method
 
     def numbers(self, evaluator: str, metric: str) -> dict[str, float]:
         """Return a number of every candidate that has it on clean images, by key."""

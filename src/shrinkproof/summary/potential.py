@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from shrinkproof.metrics.robustness import corruptions_of, error_terms, mean_error_terms
 from shrinkproof.records import CLEAN, Candidate, Condition, Json
@@ -16,7 +16,7 @@ POTENTIAL: Final = "potential"
 METRIC: Final = "accuracy.top1"
 
 MILDER_WHEN_LARGER: Final = ("levels", "bits", "weight_bits", "activation_bits", "macs", "params")
-"""Parameters whose larger values compress less; sweeps over them are walked downward."""
+"""Settings of steps whose larger values compress less; sweeps over them are walked downward."""
 
 
 def potentials(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:  # noqa: ARG001
@@ -63,7 +63,7 @@ def _walks(
     if margin is None:
         return found
     members = list(sweep.members)
-    if sweep.parameter in MILDER_WHEN_LARGER:
+    if _is_milder_when_larger(sweep, recipes):
         members.reverse()
     changes = {
         value: _changes(split, recipes[name].key, baseline.key) if name in recipes else {}
@@ -72,6 +72,22 @@ def _walks(
     for place in _places(split.settings.conditions):
         found["rows"].append(_walk(place, changes, margin))
     return found
+
+
+def _is_milder_when_larger(sweep: Sweep, recipes: Mapping[str, Candidate]) -> bool:
+    """Return whether larger values compress less; a study file may call its parameter anything."""
+    known = [list(recipes[name].steps) for _, name in sweep.members if name in recipes]
+    names = _differing("", known[0], known[-1]) - {""} or {sweep.parameter}
+    return not names.isdisjoint(MILDER_WHEN_LARGER)
+
+
+def _differing(name: str, a: Any, b: Any) -> set[str]:
+    """Return the names of the settings in which two recipes differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return {n for key in {*a, *b} for n in _differing(key, a.get(key), b.get(key))}
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple) and len(a) == len(b):
+        return {n for pair in zip(a, b, strict=True) for n in _differing(name, *pair)}
+    return set() if a == b else {name}
 
 
 def _places(conditions: Sequence[Condition]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from shrinkproof.metrics.names import known_metric
+from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better
 from shrinkproof.records import Json
 from shrinkproof.statistics.ranks import friedman
@@ -23,7 +23,7 @@ FEWEST_TREATMENTS: Final = 3
 
 
 def ranked(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:
-    """Yield a rank test for accuracy, mean error under corruption, and calibration error.
+    """Yield a rank test for accuracy, errors under corruption, and calibration error.
 
     Blocks are the networks of the study, treatments the recipes that all of them have, the
     uncompressed model among them. Numbers are those of the first repeat.
@@ -32,10 +32,16 @@ def ranked(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:
     metrics = [
         ("accuracy.top1", "clean"),
         ("robustness.mean_error", CORRUPTED),
+        *([("robustness.mce", CORRUPTED)] if _has_mce(known) else []),
         *((name, "clean") for name in known.scored("calibration.ece")),
     ]
     for metric, place in metrics:
         yield Exhibit(RANKS, _test(known, metric, place))
+
+
+def _has_mce(known: Known) -> bool:
+    """Return whether any network was measured under all that mCE needs."""
+    return any(known.value(c.key, "robustness.mce", CORRUPTED) for c in known.baselines())
 
 
 def _test(known: Known, metric: str, place: str) -> Json:
@@ -59,7 +65,7 @@ def _test(known: Known, metric: str, place: str) -> Json:
     }
     if not found["reason"]:
         values_BT = np.array([[values[name] for name in names] for values in blocks.values()])
-        named = known_metric(metric)
+        named = described(metric)
         is_higher_better = named is not None and named.better is Better.HIGHER
         test = friedman(values_BT, names, is_higher_better=is_higher_better, blocks=list(blocks))
         found["test"] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -25,6 +26,7 @@ def repeated(run: Run, rows: Sequence[Derived]) -> Iterator[Derived]:
     about training noise on these images; those of single candidates are about images.
     """
     known = Known(run, rows)
+    planned = Counter((candidate.model, candidate.recipe) for candidate in run.candidates)
     groups: dict[tuple[str, str], list[Candidate]] = {}
     for candidate in run.candidates:
         if known.split is not None and candidate.key in known.split.totals:
@@ -33,15 +35,22 @@ def repeated(run: Run, rows: Sequence[Derived]) -> Iterator[Derived]:
         if len(group) < 2:
             continue
         first = min(group, key=lambda candidate: candidate.repeat)
+        lacking = planned[first.model, first.recipe] - len(group)
         for place in ("clean", CORRUPTED):
             for metric in known.metrics(first.key, place):
                 if metric.startswith(FAMILIES):
-                    yield from _over(known, first, group, metric, place)
+                    yield from _over(known, first, group, metric, place, lacking)
 
 
 def _over(
-    known: Known, first: Candidate, group: Sequence[Candidate], metric: str, place: str
+    known: Known,
+    first: Candidate,
+    group: Sequence[Candidate],
+    metric: str,
+    place: str,
+    lacking: int,
 ) -> Iterator[Derived]:
+    """Yield mean and standard deviation of one number; ``lacking`` repeats were not measured."""
     found = [known.value(candidate.key, metric, place) for candidate in group]
     values = [value for value in found if value is not None]
     mean: Number | Undefined
@@ -54,6 +63,8 @@ def _over(
         mean, stated = over.mean, over.interval
         sd = 0.0 if over.sd is None else over.sd
     text = f"over {len(found)} trainings; it is about training noise, not about images"
+    if lacking:
+        text += f"; {lacking} more failed or are missing, which can make the rest look better"
     split = known.split
     assert split is not None, "there are candidates"
     for prefix, number, shown in (

@@ -103,13 +103,19 @@ def _rounded(
 
 
 def _alexnet(run: Run, split: Split, errors: Errors) -> Quantity:
-    told = run.settings.origins.get("told", {}).get(split.name, {})
+    origins = run.settings.origins
+    told = origins.get("told", {}).get(split.name, {})
     frost = [text for condition, text in told.items() if condition.startswith("frost")]
+    notes = " ".join(origins.get("notes", ()))
+    is_stored = bool(frost) and all(text.startswith("images read from") for text in frost)
+    made_here = "written by shrinkproof" in notes
+    is_published = is_stored and not made_here
+    has_photos = bool(frost) and all("frost photos" in text for text in frost)
     return mce_alexnet(
         errors,
-        preset=run.settings.origins["preset"],
-        has_frost_photos=bool(frost) and all("frost photos" in text for text in frost),
-        is_jpeg85=any("JPEG of quality 85" in text for text in told.values()),
+        preset=origins["preset"],
+        has_frost_photos=has_photos or (is_stored and "frost layers are procedural" not in notes),
+        is_jpeg85=is_published or any("JPEG of quality 85" in text for text in told.values()),
     )
 
 

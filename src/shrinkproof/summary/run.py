@@ -36,7 +36,7 @@ class Run:
     settings: Settings
     reference: Callable[[Split], Reference | Undefined] | None = None
     maps: Maps | None = None
-    _temperatures: dict[str, Temperature | None] = field(default_factory=dict)
+    _temperatures: dict[str, Temperature | Undefined] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Index the candidates."""
@@ -73,14 +73,25 @@ class Run:
     @property
     def printing(self) -> str:
         """Split whose numbers are printed."""
-        return "report" if "report" in self.splits else "select"
+        return self.settings.printing or ("report" if "report" in self.splits else "select")
 
-    def temperature(self, candidate: str) -> Temperature | None:
+    def temperature(self, candidate: str) -> Temperature | Undefined:
         """Return the temperature that fits a candidate's clean images of the select split."""
         if candidate not in self._temperatures:
-            split = self.splits.get("select")
-            chosen_on = None if split is None else split.predictions(candidate, CLEAN)
-            self._temperatures[candidate] = (
-                None if chosen_on is None else fit_temperature(chosen_on.logits, chosen_on.target)
-            )
+            self._temperatures[candidate] = self._fit(candidate)
         return self._temperatures[candidate]
+
+    def _fit(self, candidate: str) -> Temperature | Undefined:
+        split = self.splits.get("select")
+        if split is None:
+            return Undefined(
+                "a temperature is fitted on the select split, and nothing was measured there; on "
+                "the images that judge it, it would look too good"
+            )
+        chosen_on = split.predictions(candidate, CLEAN)
+        if chosen_on is None:
+            return Undefined(
+                "a temperature is fitted on clean images of the select split; there are no "
+                f"predictions of {self.by_key[candidate].label}"
+            )
+        return fit_temperature(chosen_on.logits, chosen_on.target)

@@ -18,7 +18,7 @@ from shrinkproof.metrics.similarity import pearson
 from shrinkproof.protocols import Measurement, Undefined
 from shrinkproof.records import CLEAN, Candidate, Cell, Json
 from shrinkproof.summary.known import Known
-from shrinkproof.summary.maps import Maps
+from shrinkproof.summary.maps import ALWAYS, Maps
 from shrinkproof.summary.pictures import overlay_of, picture_of
 from shrinkproof.summary.run import Run
 from shrinkproof.summary.values import Derived, Exhibit
@@ -34,6 +34,10 @@ SHOWN_CANDIDATES: Final = 6
 FEWEST: Final = 5
 """Candidates below which nothing is said at matched reduction."""
 
+_ABSENT: Final = (
+    "heat maps are missing or damaged; delete the folder 'saliency' of the run directory and run "
+    "the study again"
+)
 _HCC: Final = "saliency.hcc"
 _REDUCTION: Final = "cost.compression_ratio_packed"
 
@@ -44,14 +48,14 @@ class _Seen:
 
     Attributes:
         candidate: who it is.
-        cell: where its maps are.
-        maps: its maps.
+        cell: where its maps are; large ones do not fit into memory all at once.
+        about: what every number about its maps says of them.
         hcc_n: correlation of each image, ``nan`` where it is undefined.
     """
 
     candidate: Candidate
     cell: Cell
-    maps: HeatMaps
+    about: str
     hcc_n: NDArray[np.float64]
 
 
@@ -72,29 +76,38 @@ def saliency_of(run: Run, rows: Sequence[Derived]) -> Iterator[Derived | Exhibit
 
 def _of_place(run: Run, maps: Maps, cells: Sequence[Cell]) -> Iterator[Derived | Exhibit]:
     """Yield what one method says under one condition of one model."""
+    label = maps.label(cells[0])
+    agreement = Agreement(label, run.settings.replicates, run.settings.seed)
     baseline = next((c for c in cells if run.by_key[c.candidate].role == "baseline"), None)
     reference = None if baseline is None else maps.read(baseline.key)
-    if baseline is None or reference is None:
+    if reference is None:
+        why = f"the baseline's {_ABSENT}"
+        yield from (_derived(cell, agreement.no_common(why)) for cell in cells)
         return
-    label = maps.label(baseline)
-    agreement = Agreement(label, run.settings.replicates, run.settings.seed)
     seen = []
     for cell in cells:
-        found = reference if cell is baseline else maps.read(cell.key)
-        if found is None:
-            continue
-        try:
-            found.check_beside(reference)
-        except DataError as error:
-            yield _derived(cell, agreement.no_common(str(error)))
+        hcc_n, about = _beside(reference if cell is baseline else maps.read(cell.key), reference)
+        if hcc_n is None:
+            yield _derived(cell, agreement.no_common(about))
         else:
-            hcc_n = pearson(found.own, reference.own)
-            seen.append(_Seen(run.by_key[cell.candidate], cell, found, hcc_n))
-    common_n = np.all([~np.isnan(one.hcc_n) for one in seen], axis=0)
+            seen.append(_Seen(run.by_key[cell.candidate], cell, about, hcc_n))
+    beside = [one.hcc_n for one in seen]
     for one in seen:
-        yield _derived(one.cell, agreement.common(one.maps, one.hcc_n, common_n))
-    if not label and baseline.condition == CLEAN:
-        yield from _strips(run, [one for one in seen if one.candidate.role == "recipe"], reference)
+        yield _derived(one.cell, agreement.common(one.hcc_n, beside, reference, one.about))
+    if not label and cells[0].condition == CLEAN:
+        recipes = [one for one in seen if one.candidate.role == "recipe"]
+        yield from _strips(run, maps, recipes, reference)
+
+
+def _beside(found: HeatMaps | None, reference: HeatMaps) -> tuple[NDArray[np.float64] | None, str]:
+    """Return the correlation of each image, and what maps are about or why there is none."""
+    if found is None:
+        return None, _ABSENT
+    try:
+        found.check_beside(reference)
+        return pearson(found.own, reference.own), found.about
+    except DataError as error:
+        return None, str(error)
 
 
 def _derived(cell: Cell, measurement: Measurement) -> Derived:
@@ -109,63 +122,69 @@ def _derived(cell: Cell, measurement: Measurement) -> Derived:
     )
 
 
-def _strips(run: Run, seen: Sequence[_Seen], reference: HeatMaps) -> Iterator[Exhibit]:
+def _strips(run: Run, maps: Maps, seen: Sequence[_Seen], reference: HeatMaps) -> Iterator[Exhibit]:
     """Yield the pictures of the candidates whose maps are least alike their baseline's."""
     means = [float(np.nan_to_num(one.hcc_n).mean()) for one in seen]
     order = np.argsort(means, kind="stable")[:SHOWN_CANDIDATES]
     for place in order.tolist():
         one = seen[place]
+        found = maps.read(one.cell.key)
+        assert found is not None, "it has been read before"
         yield Exhibit(
             HEATMAPS,
             {
                 "model": one.candidate.model,
                 "candidate": one.candidate.label,
                 "baseline": run.baseline(one.candidate).label,
-                "method": one.maps.method,
-                "layer": one.maps.layer,
-                "resolution": list(one.maps.resolution),
+                "method": found.method,
+                "layer": found.layer,
+                "resolution": list(found.resolution),
                 "split": one.cell.split,
                 "condition": str(one.cell.condition),
-                "about": one.maps.about,
-                "count": len(one.maps),
+                "about": one.about,
+                "count": len(found),
                 "undefined": int(np.isnan(one.hcc_n).sum()),
                 "others": len(seen) - len(order),
-                "images": list(_least_alike(run, one, reference)),
+                "images": list(_least_alike(run, found, one.hcc_n, reference)),
             },
         )
 
 
-def _least_alike(run: Run, one: _Seen, reference: HeatMaps) -> Iterator[Json]:
+def _least_alike(
+    run: Run, found: HeatMaps, hcc_n: NDArray[np.float64], reference: HeatMaps
+) -> Iterator[Json]:
     """Yield the images with the lowest correlation; undefined ones have none and are left out."""
     if reference.images is None:
         return
     names = run.settings.classes
-    order = np.argsort(one.hcc_n, kind="stable")  # nan comes last
-    for at in order[: min(SHOWN_IMAGES, int((~np.isnan(one.hcc_n)).sum()))].tolist():
+    order = np.argsort(hcc_n, kind="stable")  # nan comes last
+    for at in order[: min(SHOWN_IMAGES, int((~np.isnan(hcc_n)).sum()))].tolist():
         image = reference.images[at]
-        classes = (int(one.maps.target[at]), int(one.maps.explained[at]))
+        classes = (int(found.target[at]), int(found.explained[at]))
         target, explained = (names[c] if c < len(names) else f"class {c}" for c in classes)
         yield {
-            "index": int(one.maps.index[at]),
+            "index": int(found.index[at]),
             "class": target,
             "explained": explained,
-            "hcc": float(one.hcc_n[at]),
+            "hcc": float(hcc_n[at]),
             "image": picture_of(image),
             "baseline_map": overlay_of(image, reference.own[at]),
-            "candidate_map": overlay_of(image, one.maps.own[at]),
+            "candidate_map": overlay_of(image, found.own[at]),
         }
 
 
 def _correlations(run: Run, maps: Maps, known: Known) -> Iterator[Exhibit]:
     """Yield how HCC goes with accuracy and with the change of calibration, by network."""
     hcc = maps.numbers("saliency", _HCC)
+    looked = maps.numbers("saliency", ALWAYS)
     others = ("accuracy.top1", *(CHANGE + name for name in known.scored("calibration.ece")))
     for baseline in known.baselines():
-        recipes = [c for c in known.recipes(baseline.model) if c.key in hcc]
-        for other in others if recipes else ():
+        recipes = known.recipes(baseline.model)
+        for other in others if any(c.key in looked for c in recipes) else ():
             points = {
                 c.key: (value, hcc[c.key])
                 for c in recipes
+                if c.key in hcc
                 for value in [known.value(c.key, other, "clean")]
                 if value is not None
             }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shrinkproof.metrics.derived import derived
 from shrinkproof.metrics.effective import Effective
-from shrinkproof.metrics.names import NULL_P, NULL_Q95
+from shrinkproof.metrics.names import NULL_P, NULL_Q95, bare_name
 from shrinkproof.metrics.robustness import Quantity
 from shrinkproof.metrics.spelling import metric_of
 from shrinkproof.predictions import ClassificationPredictions
@@ -83,6 +83,17 @@ class Sight:
         """Condition without severity, and severity."""
         return self.condition.corruption, self.condition.severity
 
+    def errors(self) -> NDArray[Any] | None:
+        """Return the error of each image, (N,), or the error rate alone, (1,); None for neither.
+
+        Which metrics the study scores does not matter: predictions say who is right.
+        """
+        if self.predictions is not None:
+            is_wrong_N = np.not_equal(self.predictions.prediction(), self.predictions.target)
+            return np.asarray(is_wrong_N, dtype=np.float32)
+        top1 = self.numbers.get("accuracy.top1")
+        return None if top1 is None else np.array([1 - value_of(top1)])
+
 
 @dataclass(eq=False)
 class Totals:
@@ -99,6 +110,7 @@ class Totals:
         true_probability: sum over all conditions of the probability of the true class, (N,); 0
             where only numbers are known.
         seen: the conditions.
+        counted: metric -> the corrupted conditions under which it has a value.
     """
 
     errors: dict[Condition, NDArray[Any]] = field(default_factory=dict)
@@ -109,19 +121,18 @@ class Totals:
     predicted: dict[Condition, NDArray[np.unsignedinteger[Any]]] = field(default_factory=dict)
     true_probability: NDArray[np.float64] | float = 0.0
     seen: list[Condition] = field(default_factory=list)
+    counted: dict[str, list[Condition]] = field(default_factory=dict)
 
     def add(self, sight: Sight) -> None:
         """Count one condition."""
         self.seen.append(sight.condition)
-        top1 = sight.numbers.get("accuracy.top1")
-        if isinstance(top1, Terms):
-            self.errors[sight.condition] = (1 - top1.values[:, 0]).astype(np.float32)
-        elif top1 is not None:
-            self.errors[sight.condition] = np.array([1 - top1])
+        errors = sight.errors()
+        if errors is not None:
+            self.errors[sight.condition] = errors
         self._add_predictions(sight)
         for metric, number in sight.numbers.items():
             if not sight.condition.is_clean:
-                self._add(metric, number)
+                self._add(metric, number, sight.condition)
             elif isinstance(number, Terms) and number.kind == "mean":
                 self.clean[metric] = number
             else:
@@ -135,34 +146,53 @@ class Totals:
         self.predicted[sight.condition] = predictions.prediction().astype(smallest)
         self.true_probability = self.true_probability + np.exp(-derived(predictions).nll)
 
-    def _add(self, metric: str, number: Number) -> None:
+    def _add(self, metric: str, number: Number, condition: Condition) -> None:
         if metric.startswith(_WITHOUT_MEAN):
             return
+        counted = self.counted.setdefault(metric, [])
+        if np.isfinite(value_of(number)):
+            counted.append(condition)
         if isinstance(number, Terms) and number.kind == "mean":
             known = self.sums.get(metric)
             values_N1 = number.values.astype(np.float64)
             self.sums[metric] = values_N1 if known is None else known + values_N1
             return
         self.values.setdefault(metric, []).append(value_of(number))
-        if isinstance(number, Terms) and metric.partition("[")[0] == "calibration.ece":
+        if isinstance(number, Terms) and bare_name(metric) == "calibration.ece":
             before = self.pooled.get(metric)
             self.pooled[metric] = number.values if before is None else before + number.values
 
     def numbers(self) -> dict[Key, Number]:
         """Return the means over the corrupted conditions, and what pools their images."""
         corrupted = sum(not condition.is_clean for condition in self.seen)
-        found: dict[Key, Number] = {
-            (metric, CORRUPTED, 0): _mean_terms(total / corrupted)
-            for metric, total in self.sums.items()
-        }
-        for metric, values in self.values.items():
-            if len(values) == corrupted and np.isfinite(values).all():
-                found[metric, CORRUPTED, 0] = float(np.mean(values))
-        for metric, total in self.pooled.items():
-            # No interval: its coverage for rows that mix conditions was never measured.
-            pooled = Terms(values=total / corrupted, kind="absolute-sum")
-            found[metric, POOLED, 0] = value_of(pooled)
+        found: dict[Key, Number] = {}
+        for metric, counted in self.counted.items():
+            if len(counted) < corrupted:
+                continue
+            if metric in self.sums:
+                found[metric, CORRUPTED, 0] = _mean_terms(self.sums[metric] / corrupted)
+            else:
+                found[metric, CORRUPTED, 0] = float(np.mean(self.values[metric]))
+            if metric in self.pooled:
+                # No interval: its coverage for rows that mix conditions was never measured.
+                pooled = Terms(values=self.pooled[metric] / corrupted, kind="absolute-sum")
+                found[metric, POOLED, 0] = value_of(pooled)
         return found
+
+    def gaps(self) -> dict[Key, Undefined]:
+        """Return why metrics that some corrupted conditions have are no mean over all of them."""
+        corrupted = [condition for condition in self.seen if not condition.is_clean]
+        return {
+            (metric, CORRUPTED, 0): without(c for c in corrupted if c not in counted)
+            for metric, counted in self.counted.items()
+            if len(counted) < len(corrupted)
+        }
+
+
+def without(missing: Iterable[Condition]) -> Undefined:
+    """Return that a mean over all corrupted conditions does not exist without some of them."""
+    names = ", ".join(map(str, missing))
+    return Undefined(f"a mean over all conditions of the study needs every one; missing: {names}")
 
 
 def _mean_terms(values_N1: NDArray[np.float64]) -> Terms:
@@ -239,6 +269,12 @@ class Split:
                 replicates=self.settings.replicates,
                 seed=self.settings.seed,
             )
+
+    @cached_property
+    def has_images(self) -> bool:
+        """Whether any candidate has predictions; results of others are numbers alone."""
+        own = [place for place in self._cells if place[2] == self.form]
+        return any(self.predictions(*place) is not None for place in own)
 
     @property
     def weights(self) -> NDArray[np.float32]:

@@ -6,18 +6,20 @@ from collections.abc import Iterator, Mapping
 
 from shrinkproof.metrics.names import CHANGE, FROM_CONTROL
 from shrinkproof.metrics.robustness import Quantity
+from shrinkproof.protocols import Undefined
 from shrinkproof.records import Candidate
 from shrinkproof.summary.changes import changes
 from shrinkproof.summary.robustness import compared_numbers, corrupted_numbers
 from shrinkproof.summary.run import Run
-from shrinkproof.summary.split import Split
-from shrinkproof.summary.values import Derived, Key, Number
+from shrinkproof.summary.split import Split, without
+from shrinkproof.summary.values import CORRUPTED, Derived, Key, Number
 
 
 def totals_of(run: Run, split: Split, candidate: Candidate) -> Iterator[Derived]:
     """Yield means over conditions, and their differences to baseline and control."""
     numbers, quantities = _numbers(split, candidate.key)
     yield from split.emit(candidate.key, numbers)
+    yield from split.emit(candidate.key, _gaps(split, candidate.key))
     yield from split.emit_quantities(candidate.key, quantities)
     if candidate.role == "baseline":
         return
@@ -27,6 +29,20 @@ def totals_of(run: Run, split: Split, candidate: Candidate) -> Iterator[Derived]
         if other is not None and other.key in split.totals:
             theirs = compared_totals(split, other.key)
             yield from changes(split, candidate.key, prefix, own, theirs)
+
+
+def _gaps(split: Split, candidate: str) -> Mapping[Key, Undefined]:
+    """Return which means do not exist, and why."""
+    totals, settings = split.totals[candidate], split.settings
+    missing = [c for c in settings.conditions if c not in totals.seen]
+    if not missing:
+        return totals.gaps()
+    if all(condition.is_clean for condition in settings.conditions):
+        return {}
+    return dict.fromkeys(
+        ((name, CORRUPTED, 0) for name in (*settings.metrics, "robustness.mean_error")),
+        without(missing),
+    )
 
 
 def compared_totals(split: Split, candidate: str) -> Mapping[Key, Number]:

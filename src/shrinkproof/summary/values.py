@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from shrinkproof.metrics.names import NULL_MEAN, NULL_P, NULL_Q95, known_metric
+from shrinkproof.metrics.names import NULL_MEAN, NULL_P, NULL_Q95
 from shrinkproof.metrics.robustness import CORRUPTED as CORRUPTED
+from shrinkproof.metrics.spelling import described
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement, Undefined
 from shrinkproof.records import Condition, Json
@@ -109,6 +111,7 @@ class Settings:
         sweeps: recipes that differ in one number.
         reference: what corruption errors are relative to, see ``RobustnessSpec``.
         origins: what is special about the corrupted images, for numbers that need certain ones.
+        printing: split whose numbers are printed; empty for report, or select without one.
     """
 
     form: str
@@ -121,6 +124,7 @@ class Settings:
     sweeps: tuple[Sweep, ...] = ()
     reference: Json = field(default_factory=dict)
     origins: Json = field(default_factory=dict)
+    printing: str = ""
 
 
 def value_of(number: Number) -> float:
@@ -147,11 +151,12 @@ def measured(
         caveat: what a reader must know about it.
         part: the part of the images it is about; empty for all.
     """
-    known = known_metric(metric)
+    known = described(metric)
     unit, better = (known.unit, known.better.value) if known else ("", "none")
     value = None if isinstance(number, Undefined) else value_of(number)
-    if value is not None and value != value:
-        number, value = Undefined("undefined for these images"), None
+    if value is not None and not math.isfinite(value):
+        reason = "undefined" if math.isnan(value) else "infinite"
+        number, value = Undefined(f"{reason} for these images"), None
     if isinstance(number, Undefined):
         shown = Interval(reason=number.reason)
     else:
