@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -312,7 +313,7 @@ def old(results: Results) -> set[str]:
 def wrong(place: Path, target: Path, kind: str) -> Path:
     parts = parts_of(place)
     index, logits, hashes = parts["index"], parts["logits"], parts["sha256"]
-    nan = logits.copy()
+    nan = logits.astype(np.float64)
     nan[3, 1] = np.nan
     other = parts_of(place, "gaussian_noise-1")["sha256"]
     few = {"index": index[1:], "logits": logits[1:], "sha256": hashes[1:], "latency_seconds": None}
@@ -322,6 +323,7 @@ def wrong(place: Path, target: Path, kind: str) -> Path:
         "unknown": {"index": np.where(index == index[0], 5000, index)},
         "classes": {"logits": logits[:, :3]},
         "nan": {"logits": nan},
+        "huge": {"logits": np.where(np.isnan(nan), 1e300, nan)},
         "hash": {"sha256": other},
         "shape": {"logits": logits[:, 0]},
         "rows": {"logits": logits[1:]},
@@ -341,7 +343,8 @@ def wrong(place: Path, target: Path, kind: str) -> Path:
         ("twice", "must name each image once (60 images), got 1 twice: "),
         ("unknown", "must name images of the run (60 images), got 1 unknown: 5000"),
         ("classes", "logits must have 4 classes, as in the run, got 3"),
-        ("nan", "logits must be finite, got NaN or infinity for 1 image(s): index "),
+        ("nan", "logits must be finite in 32 bits, got NaN or infinity for 1 image(s): index "),
+        ("huge", "logits must be finite in 32 bits, got NaN or infinity for 1 image(s): index "),
         ("hash", "got other hashes for 60 of 60"),
         ("shape", "logits must be (N, classes) numbers, got (60,)"),
         ("rows", "logits must have one row per index (60), got (59, 4)"),
@@ -403,7 +406,10 @@ def test_boxes_and_unknown_kinds_of_files_are_refused(run, tmp_path):
         import_predictions([tmp_path / "b.txt"], run, candidate="npu")
     (tmp_path / "b.npz").write_bytes(b"no zip")
     (tmp_path / "b.parquet").write_bytes(b"no table")
-    for name in ("b.npz", "b.parquet"):
+    whole = io.BytesIO()
+    np.savez(whole, index=np.arange(9))
+    (tmp_path / "cut.npz").write_bytes(whole.getvalue()[:200])
+    for name in ("b.npz", "b.parquet", "cut.npz"):
         with pytest.raises(DataError, match="cannot be read as"):
             import_predictions([tmp_path / name], run, candidate="npu")
 

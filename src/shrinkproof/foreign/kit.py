@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -278,6 +279,6 @@ def read_hashes(results: Results, split: str, condition: Condition) -> dict[int,
     try:
         with np.load(path, allow_pickle=False) as found:
             index, hashes = found["index"], found["sha256"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} is damaged ({error}); write the kit again") from error
     return {int(i): row.tobytes().hex() for i, row in zip(index, hashes, strict=True)}

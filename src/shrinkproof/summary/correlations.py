@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from shrinkproof.metrics.correlation import Correlation, correlation
 from shrinkproof.metrics.names import CHANGE
-from shrinkproof.protocols import Undefined
 from shrinkproof.records import Json
-from shrinkproof.statistics import Interval
 from shrinkproof.summary.known import Known
 from shrinkproof.summary.run import Run
+from shrinkproof.summary.together import together
 from shrinkproof.summary.values import CORRUPTED, Derived, Exhibit
 
 CORRELATIONS: Final = "correlations"
@@ -42,37 +40,21 @@ def correlated(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:
 def _pair(known: Known, model: str, metric: str, place: str) -> Json:
     points: dict[str, tuple[float, float]] = {}
     left_out = []
-    for candidate in known.recipes(model):
+    recipes = known.recipes(model)
+    for candidate in recipes:
         x = known.value(candidate.key, ACCURACY, "clean")
         y = known.value(candidate.key, metric, place)
         if x is None or y is None:
             left_out.append(candidate.label)
         else:
-            points[candidate.label] = (x, y)
-    x_M, y_M = ([point[axis] for point in points.values()] for axis in (0, 1))
-    found = correlation(x_M, y_M)
+            points[candidate.key] = (x, y)
     return {
         "model": model,
         "split": known.run.printing,
         "x": f"{ACCURACY}@clean",
         "y": f"{metric}@{place}",
-        "candidates": list(points),
+        "candidates": [c.label for c in recipes if c.key in points],
         "left_out": left_out,
         "points": [list(point) for point in points.values()],
-        **_as_json(found),
+        **together(points, known.run.maps),
     }
-
-
-def _as_json(found: Correlation | Undefined) -> Json:
-    if isinstance(found, Undefined):
-        return {"pearson": None, "spearman": None, "caveat": "", "reason": found.reason}
-    return {
-        "pearson": {"value": found.pearson, **_ends(found.pearson_interval)},
-        "spearman": {"value": found.spearman, **_ends(found.spearman_interval)},
-        "caveat": found.caveat,
-        "reason": "",
-    }
-
-
-def _ends(stated: Interval) -> Json:
-    return {"low": stated.low, "high": stated.high, "reason": stated.reason}

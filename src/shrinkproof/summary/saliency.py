@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from shrinkproof.errors import DataError
 from shrinkproof.metrics.agreement import Agreement
-from shrinkproof.metrics.correlation import correlation
 from shrinkproof.metrics.heatmaps import HeatMaps
 from shrinkproof.metrics.names import CHANGE
 from shrinkproof.metrics.similarity import pearson
-from shrinkproof.protocols import Measurement, Undefined
+from shrinkproof.protocols import Measurement
 from shrinkproof.records import CLEAN, Candidate, Cell, Json
 from shrinkproof.summary.known import Known
 from shrinkproof.summary.maps import ALWAYS, Maps
 from shrinkproof.summary.pictures import overlay_of, picture_of
 from shrinkproof.summary.run import Run
+from shrinkproof.summary.together import together
 from shrinkproof.summary.values import Derived, Exhibit
 
 # Shape suffixes: n images.
@@ -31,15 +31,11 @@ CORRELATION: Final = "saliency-correlation"
 SHOWN_IMAGES: Final = 6
 SHOWN_CANDIDATES: Final = 6
 
-FEWEST: Final = 5
-"""Candidates below which nothing is said at matched reduction."""
-
 _ABSENT: Final = (
     "heat maps are missing or damaged; delete the folder 'saliency' of the run directory and run "
     "the study again"
 )
 _HCC: Final = "saliency.hcc"
-_REDUCTION: Final = "cost.compression_ratio_packed"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,38 +193,4 @@ def _correlations(run: Run, maps: Maps, known: Known) -> Iterator[Exhibit]:
                 "left_out": [c.label for c in recipes if c.key not in points],
                 "points": [list(point) for point in points.values()],
             }
-            matched = _matched(points, maps.numbers("size", _REDUCTION))
-            yield Exhibit(
-                CORRELATION,
-                {**found, **_as_json([*points.values()]), "at_matched_reduction": matched},
-            )
-
-
-def _as_json(points: Sequence[tuple[float, float]]) -> Json:
-    found = correlation([x for x, _ in points], [y for _, y in points])
-    if isinstance(found, Undefined):
-        return {"pearson": None, "spearman": None, "caveat": "", "reason": found.reason}
-    return {
-        name: {"value": value, "low": stated.low, "high": stated.high, "reason": stated.reason}
-        for name, value, stated in (
-            ("pearson", found.pearson, found.pearson_interval),
-            ("spearman", found.spearman, found.spearman_interval),
-        )
-    } | {"caveat": found.caveat, "reason": ""}
-
-
-def _matched(points: Mapping[str, tuple[float, float]], reduction: Mapping[str, float]) -> Json:
-    """Return the partial correlation at equal reduction, linear in its logarithm."""
-    known = [(*point, np.log(reduction[key])) for key, point in points.items() if key in reduction]
-    found: Json = {"value": None, "given": f"log {_REDUCTION}", "count": len(known), "reason": ""}
-    if len(known) < FEWEST:
-        reason = f"at matched reduction at least {FEWEST} candidates are needed, got {len(known)}"
-        return {**found, "reason": reason}
-    x, y, z = (np.array(column) for column in zip(*known, strict=True))
-    pairs = [correlation(a, b) for a, b in ((x, y), (x, z), (y, z))]
-    r = [pair.pearson for pair in pairs if not isinstance(pair, Undefined)]
-    if len(r) < len(pairs) or max(abs(r[1]), abs(r[2])) > 1 - 1e-9:
-        reason = "a metric, or the reduction, does not vary apart from the others"
-        return {**found, "reason": reason}
-    value = (r[0] - r[1] * r[2]) / np.sqrt((1 - r[1] ** 2) * (1 - r[2] ** 2))
-    return {**found, "value": float(np.clip(value, -1, 1))}
+            yield Exhibit(CORRELATION, {**found, **together(points, maps)})
