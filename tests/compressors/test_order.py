@@ -24,12 +24,14 @@ from shrinkproof.testing.toys import tiny_context, tiny_images, tiny_model
 SETTINGS: dict[str, dict[str, Any]] = {
     "cluster": {"levels": 4, "minimum_size": 1},
     "finetune": {"epochs": 1},
+    "finetune.until": {"training": {"epochs": 2}, "epoch": 1},
     "prune.channels": {"ratio": 0.5, "round_to": 1},
     "prune.weights": {"ratio": 0.5},
     "quantize.qat": {"finetune": {"epochs": 1}},
 }
 NAMES = sorted(COMPRESSORS)
-COMPRESSING = tuple(n for n in NAMES if n not in ("finetune", "quantize.qat", "recalibrate"))
+TRAINING = ("finetune", "finetune.until", "quantize.qat")
+COMPRESSING = tuple(n for n in NAMES if n not in (*TRAINING, "recalibrate"))
 """All but the training ones, which would take long, and the one that never refuses."""
 
 STUDY = """\

@@ -206,6 +206,6 @@ class Wrong:
 
 
 def test_registered_names_and_classes_agree() -> None:
-    assert DATA.names() == ("arrays", "cifar10", "digits", "imagefolder")
+    assert DATA.names() == ("arrays", "cifar10", "digits", "foreign", "imagefolder")
     for name in DATA:
         assert DATA.get(name).name == name

@@ -314,7 +314,8 @@ def test_a_mean_needs_all_its_conditions(run_copy: Path) -> None:
         "accuracy.top1@gaussian_noise:5",
     ):
         number = found.numbers.find("net/cluster8", "report", Selector.parse(text))
-        assert (number.value, number.status) == (None, "missing"), text
+        assert number.value is None, text
+        assert number.status in ("missing", "undefined"), text
         assert number.reason, text
         other = found.numbers.find("net/prune0.5", "report", Selector.parse(text))
         assert other.value is not None, text

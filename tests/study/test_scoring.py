@@ -133,7 +133,7 @@ def test_a_metric_of_a_plugin_keeps_unit_and_direction_in_derived_numbers(
 
 
 def test_derived_numbers_know_the_corruption_constants(run_copy: Path) -> None:
-    assert Results.load(run_copy)._settings.origins["preset"] == "cifar"
+    assert Results.load(run_copy).settings.origins["preset"] == "cifar"
 
 
 def test_a_metric_that_fails_is_listed(run_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,7 +277,7 @@ def read_hashes(results: Results, split: str, condition: Condition) -> dict[int,
     if path is None:
         return None
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             index, hashes = found["index"], found["sha256"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} is damaged ({error}); write the kit again") from error

@@ -45,8 +45,8 @@ def matched(
     bad = ~(np.abs(file.logits) <= largest).all(axis=1)
     if bad.any():
         raise DataError(
-            f"{file.path}: logits must be finite in 32 bits, got NaN or infinity for {bad.sum()} image(s): "
-            f"index {_some(file.index[bad].tolist())}"
+            f"{file.path}: logits must be finite in 32 bits, got NaN or infinity for {bad.sum()} "
+            f"image(s): index {_some(file.index[bad].tolist())}"
         )
     logits_NC = file.logits[order]
     if probabilities:

@@ -16,6 +16,7 @@ from shrinkproof.metrics.agreement import METRICS as AGREEMENT
 from shrinkproof.metrics.agreement import spelled_for
 from shrinkproof.metrics.names import SCALED, SCALED_BY_BASELINE
 from shrinkproof.metrics.references import Reference
+from shrinkproof.metrics.robustness import GROUPS
 from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better, Measurement, Undefined
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record, key_of
@@ -28,6 +29,7 @@ from shrinkproof.spec.recipes import sweeps_of
 from shrinkproof.store import Shard, Store
 from shrinkproof.summary import (
     CORRUPTED,
+    POOLED,
     Settings,
     Summary,
     Sweep,
@@ -39,7 +41,7 @@ from shrinkproof.table import Numbers, record_frame
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 7
+SUMMARY_VERSION: Final = 8
 """Raise it when derived numbers change: cached ones are then computed again."""
 
 _SIZES: Final = (
@@ -275,10 +277,15 @@ class Results:
     def _origins(self, cell: Cell, condition: str | None) -> Iterator[str]:
         """Yield what a record says about where its corrupted images come from."""
         told = self.data.get("origins", {}).get(cell.split, {})
-        if condition == CORRUPTED:
-            yield from dict.fromkeys(told.values())
-        elif str(cell.condition) in told:
-            yield told[str(cell.condition)]
+        place = condition or cell.condition.corruption
+        if not cell.condition.is_clean:
+            found = [told.get(str(cell.condition), "")]
+        elif place in (CORRUPTED, POOLED):
+            found = list(told.values())
+        else:
+            members = GROUPS.get(place, (place,))
+            found = [text for at, text in told.items() if Condition.parse(at).corruption in members]
+        yield from filter(None, dict.fromkeys(found))
 
     @property
     def metrics(self) -> tuple[str, ...]:
