@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shrinkproof.foreign import import_results
+from shrinkproof.foreign.run import LIKE_PUBLISHED
 from shrinkproof.results import Results
 from shrinkproof.selectors import Selector
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return import_results(TABLES, tmp_path_factory.mktemp("published") / "run", rounded=True)
+    return import_results(TABLES, tmp_path_factory.mktemp("published") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -79,4 +80,15 @@ def test_the_import_says_how_far_published_numbers_are(imported):
     notes = [note for note in imported.caveats if note.startswith("published ")]
     assert len(notes) == 2
     assert all("48 of 48 equal ours with --rounded" in note for note in notes)
+    assert LIKE_PUBLISHED in imported.caveats
     assert not any("clean accuracy" in note for note in imported.caveats)
+
+
+def test_exact_values_can_be_asked_for(tmp_path):
+    found = import_results(TABLES, tmp_path / "run", rounded=False)
+    assert LIKE_PUBLISHED not in found.caveats
+    assert not found.spec.measure.robustness.rounded
+
+
+def test_errors_alone_are_never_rounded_unasked(tmp_path):
+    assert not import_results(TABLES[:1], tmp_path / "run").spec.measure.robustness.rounded

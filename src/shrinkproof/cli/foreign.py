@@ -63,12 +63,12 @@ def import_results(
         typer.Option(help="How errors and accuracies are written; auto lets the values tell."),
     ] = "auto",
     rounded: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--rounded",
-            help="Round each corruption error to whole percent, as some publications do.",
+            "--rounded/--exact",
+            help="Round each corruption error to whole percent; default: as the table's mCE does.",
         ),
-    ] = False,
+    ] = None,
 ) -> int:
     """Make a run directory of published or foreign results, for results, pareto and report."""
     from shrinkproof.foreign.run import import_results

@@ -19,6 +19,13 @@ _COMPUTED: Final = {"mce": mce, "relative_mce": relative_mce}
 _EQUAL: Final = 1e-9
 
 
+def is_rounded(known: Mapping[Name, Known]) -> bool:
+    """Return whether the published mCE are what only rounded corruption errors give."""
+    gaps = _gaps(known, "mce")
+    exact, rounded = (max(gaps[how], default=0.0) for how in (False, True))
+    return rounded <= _EQUAL < exact
+
+
 def compare_published(known: Mapping[Name, Known], *, rounded: bool) -> Iterator[str]:
     """Yield how far published mCE and relative mCE are from ours, exact and rounded.
 
@@ -26,19 +33,25 @@ def compare_published(known: Mapping[Name, Known], *, rounded: bool) -> Iterator
         known: the numbers of each candidate.
         rounded: whether the run shows rounded ones.
     """
-    for name, compute in _COMPUTED.items():
-        gaps: dict[bool, list[float]] = {False: [], True: []}
-        for (model, _), numbers in known.items():
-            published = numbers.alone.get(FOREIGN + name)
-            if published is None:
-                continue
-            own, base = errors_of(numbers), errors_of(known[model, "baseline"])
-            for how, found in gaps.items():
-                ours = compute(own, Reference("baseline", errors=base), rounded=how)
-                if not isinstance(ours, Undefined):
-                    found.append(abs(ours - published.value))
+    for name in _COMPUTED:
+        gaps = _gaps(known, name)
         if gaps[False]:
             yield _sentence(name, gaps, rounded=rounded)
+
+
+def _gaps(known: Mapping[Name, Known], name: str) -> dict[bool, list[float]]:
+    """Return how far each published number is from ours, exact (False) and rounded (True)."""
+    gaps: dict[bool, list[float]] = {False: [], True: []}
+    for (model, _), numbers in known.items():
+        published = numbers.alone.get(FOREIGN + name)
+        if published is None:
+            continue
+        own, base = errors_of(numbers), errors_of(known[model, "baseline"])
+        for how, found in gaps.items():
+            ours = _COMPUTED[name](own, Reference("baseline", errors=base), rounded=how)
+            if not isinstance(ours, Undefined):
+                found.append(abs(ours - published.value))
+    return gaps
 
 
 def errors_of(numbers: Known) -> Errors:

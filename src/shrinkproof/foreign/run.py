@@ -24,7 +24,7 @@ from shrinkproof.foreign.joined import (
     read_tables,
     reconcile,
 )
-from shrinkproof.foreign.published import compare_published
+from shrinkproof.foreign.published import compare_published, is_rounded
 from shrinkproof.foreign.sheet import Sheet, read_mapping
 from shrinkproof.metrics import METRICS
 from shrinkproof.protocols import Measurement
@@ -48,6 +48,12 @@ ELSEWHERE: Final = "elsewhere"
 """Key of the environment of foreign numbers."""
 
 
+LIKE_PUBLISHED: Final = (
+    "mCE and relative mCE take each corruption error in whole percent, as the published column "
+    "does; --exact takes it as it is"
+)
+
+
 def import_results(
     files: Sequence[Path],
     out: Path,
@@ -56,7 +62,7 @@ def import_results(
     baseline: str = ORIGINAL,
     dataset: str = "",
     scale: Scale = "auto",
-    rounded: bool = False,
+    rounded: bool | None = None,
 ) -> Results:
     """Make a run directory of results that were measured elsewhere, and return it.
 
@@ -70,7 +76,8 @@ def import_results(
         baseline: variant that stands for the uncompressed network.
         dataset: take only the rows of this data set; empty for all.
         scale: how errors and accuracies are written; ``auto`` lets the values tell.
-        rounded: round each corruption error to whole percent, as some publications do.
+        rounded: round each corruption error to whole percent, as some publications do; None does
+            so where the tables have a column of mCE that only rounding reproduces.
 
     Raises:
         DataError: a file cannot be understood; the message has the line.
@@ -89,7 +96,10 @@ def import_results(
             for sheet, layout in zip(tables.sheets, tables.layouts, strict=True)
         ]
     }
+    like_published = rounded is None and is_rounded(known)
+    rounded = like_published if rounded is None else rounded
     notes = [
+        *([LIKE_PUBLISHED] if like_published else []),
         *tables.notes,
         *notes_of(tables.entries, known, baseline),
         *reconcile(known),
