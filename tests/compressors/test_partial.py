@@ -67,6 +67,7 @@ def test_checkpoints_are_evenly_spaced_and_never_the_whole() -> None:
     assert [epoch for epoch, _ in checkpoints_of((WHOLE,), 10)] == [1, 2, 3]
     assert checkpoints_of((WHOLE, Fold()), 3) == []
     assert checkpoints_of((), 3) == []
+    assert checkpoints_of((FineTuning(epochs=4, patience=1),), 3) == []
     assert all(whole_of(steps) == (WHOLE,) for _, steps in parts)
 
 

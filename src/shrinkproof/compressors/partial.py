@@ -89,10 +89,11 @@ def checkpoints_of(schedule: Steps, count: int) -> list[tuple[int, Steps]]:
 
     Returns:
         (epoch, steps) of each checkpoint, ascending, none of them the whole schedule; fewer than
-        ``count`` where the last training has fewer epochs, none where the last step is no training.
+        ``count`` where the last training has fewer epochs, none where the last step is no training
+        or one that may stop early: which epoch is then the last is only known afterwards.
     """
     last = schedule[-1] if schedule else None
-    if not isinstance(last, FineTuning):
+    if not isinstance(last, FineTuning) or last.patience is not None:
         return []
     epochs = {round(last.epochs * k / (count + 1)) for k in range(1, count + 1)}
     return [

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from shrinkproof.metrics.names import (
-    EQUIVALENT_P,
     MCNEMAR_P,
     MCNEMAR_P_HOLM,
     NONINFERIOR_P,
@@ -143,10 +142,7 @@ def _verdict(
         style = {"changed": "open"}.get(direction, direction)
         text = direction if is_shown else "no change shown"
         return Verdict(text, style if is_shown else "same", decisive.text, note)
-    either = view.value(label, Column(EQUIVALENT_P + metric, place))
     text = f"kept within {_margin(view, metric, margins[metric])}" if is_shown else "not shown"
-    if is_shown and either.value is not None and either.value < LEVEL:
-        text += ", either way"
     return Verdict(text, "better" if is_shown else "same", decisive.text, note)
 
 
