@@ -20,10 +20,7 @@ from shrinkproof.metrics.calibration import EqualMassCalibrationError, ExpectedC
 from shrinkproof.metrics.classwise import AdaptiveCalibrationError, ClasswiseCalibrationError
 from shrinkproof.metrics.corp import CorpDiscrimination, CorpMiscalibration
 from shrinkproof.metrics.derived import derived
-from shrinkproof.metrics.unbinned import (
-    SmoothCalibrationError,
-    smoothed_error,
-)
+from shrinkproof.metrics.unbinned import SmoothCalibrationError, smoothed_error
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.torchvision_ops import ensure
 
@@ -195,7 +192,7 @@ class TestUncertaintyCalibration:
 
 
 class TestTorchmetrics:
-    @pytest.mark.parametrize("predictions", [(2.0, 1.5)], indirect=True, ids=["soft"])
+    @pytest.mark.parametrize("predictions", [SOFT], indirect=True, ids=["soft"])
     @pytest.mark.parametrize("bins", BINS)
     def test_all_norms(self, predictions, prob, error, bins):
         ours = {
@@ -217,7 +214,7 @@ class TestTorchmetrics:
         theirs = error(softmax(logits.astype(np.float64), axis=1), target, "l1", 2)
         assert theirs == pytest.approx((1.0 + 0.05) / 2, abs=1e-6)
 
-    @pytest.mark.parametrize("predictions", [(6.0, 5.0)], indirect=True, ids=["saturated"])
+    @pytest.mark.parametrize("predictions", [SATURATED], indirect=True, ids=["saturated"])
     def test_its_single_precision_makes_confidences_exactly_1(self, predictions, prob, error):
         confidence = derived(predictions).confidence
         assert confidence.max() < 1
