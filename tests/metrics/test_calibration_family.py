@@ -324,21 +324,16 @@ class TestClasswise:
         terms = ClasswiseCalibrationError(bins=2).terms(predictions.take(np.arange(50)))
         assert terms.values.shape == (50, 2_000)
 
-    @pytest.mark.slow
-    @pytest.mark.parametrize("temperature", [1.0, 1.3])
-    def test_its_interval_covers_the_truth(self, temperature):
+    def test_it_has_no_interval_because_none_was_tested_widely(self):
         draws = np.random.default_rng(0)
-        metric, weights = ClasswiseCalibrationError(), bootstrap_weights(3_000, seed=1)
-
-        def sample(count):
-            logits = 2 * draws.normal(size=(count, 10))
-            target = (logits / temperature + draws.gumbel(size=logits.shape)).argmax(axis=1)
-            return ClassificationPredictions(logits.astype(np.float32), target, np.arange(count))
-
-        truth = 0.0 if temperature == 1 else metric(sample(1_000_000))
-        found = [interval(metric.terms(sample(3_000)), weights) for _ in range(60)]
-        assert all(one.is_stated for one in found)
-        assert np.mean([one.low <= truth + 1e-3 and truth <= one.high for one in found]) >= 0.9
+        logits = draws.normal(size=(3_000, 10)).astype(np.float32)
+        target = draws.integers(0, 10, 3_000)
+        terms = ClasswiseCalibrationError().terms(
+            ClassificationPredictions(logits, target, np.arange(3_000))
+        )
+        found = interval(terms, bootstrap_weights(3_000, seed=1))
+        assert not found.is_stated
+        assert found.reason == "no interval for errors of all classes has a tested coverage"
 
 
 class TestAdaptive:
