@@ -33,10 +33,9 @@ class Maps:
 
     def numbers(self, evaluator: str, metric: str) -> dict[str, float]:
         """Return a number of every candidate that has it on clean images, by key."""
-        found = {
-            cell.candidate: self.stored(cell.key).get(metric)
+        return {
+            cell.candidate: value
             for cell in self.cells
             if cell.evaluator == evaluator and cell.condition.is_clean
-            if metric in self.stored(cell.key)
+            if (value := self.stored(cell.key).get(metric)) is not None
         }
-        return {key: value for key, value in found.items() if value is not None}

@@ -52,7 +52,7 @@ class Run:
         found = self.by_key.get(candidate.control)
         return None if found is None or found.role != "control" else found
 
-    @property
+    @cached_property
     def references(self) -> frozenset[str]:
         """Keys of everybody that others are compared with."""
         controls = {c.control for c in self.candidates}
