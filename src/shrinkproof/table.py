@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from shrinkproof.metrics.robustness import CORRUPTED
 from shrinkproof.records import COLUMNS, Condition, Record, label_of
 from shrinkproof.selectors import Selector
 
@@ -64,21 +65,24 @@ class Numbers:
         self._severities: dict[str, set[int]] = {}
         for condition in conditions:
             self._severities.setdefault(condition.corruption, set()).add(condition.severity)
-        self._rows: dict[tuple[str, str, str], list[Record]] = {}
+        self._rows: dict[tuple[str, str, str, str], list[Record]] = {}
         for record in records:
             if record.evaluator == "scores" and record.form != form:
                 continue
-            if record.slice:
-                continue
             label = label_of(record.model, record.recipe, record.repeat)
-            key = (label, record.split, record.metric)
+            key = (label, record.split, record.metric, record.slice)
             self._rows.setdefault(key, []).append(record)
 
     def find(self, label: str, split: str, selector: Selector) -> Number:
         """Return the number that a selector means for a candidate on a split."""
         places = dict.fromkeys((split, ""))  # costs are of no split, and count once
-        found = [self._rows.get((label, place, selector.metric), ()) for place in places]
-        rows = [row for some in found for row in some if _matches(row, selector)]
+        found = [
+            self._rows.get((label, place, selector.metric, selector.part), ()) for place in places
+        ]
+        every = [row for some in found for row in some]
+        rows = [row for row in every if _matches(row, selector)]
+        if not rows and selector.part and selector.condition == CORRUPTED:
+            return self._over_all(every, selector, split)
         if not rows:
             return Number(None, reason=f"{selector} was not measured on {split}")
         direct = [row for row in rows if row.severity == selector.severity]
@@ -91,6 +95,21 @@ class Numbers:
                 levels = ", ".join(map(str, missing))
                 return Number(None, reason=f"{selector}: severity {levels} is missing on {split}")
         return _mean(rows)
+
+    def _over_all(self, rows: Sequence[Record], selector: Selector, split: str) -> Number:
+        """Return the mean of a part of the images over all corrupted conditions of the study."""
+        corrupted = [row for row in rows if row.severity]
+        measured = {(row.condition, row.severity) for row in corrupted}
+        missing = [
+            str(Condition(name, level))
+            for name, levels in self._severities.items()
+            for level in sorted(levels - {0})
+            if (name, level) not in measured
+        ]
+        if not corrupted or missing:
+            places = ", ".join(missing) or "every condition"
+            return Number(None, reason=f"{selector}: {places} is missing on {split}")
+        return _mean(corrupted)
 
 
 def _matches(row: Record, selector: Selector) -> bool:

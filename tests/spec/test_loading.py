@@ -268,7 +268,7 @@ measure: {scores: [accuracy.top1, calibration.ece]}
         ("minimize: [robustness.relative_mce]", "robustness.relative_mce needs all 15 standard"),
         ("maximize: ['accuracy.top1@pooled']", "only calibration.ece is pooled, got"),
         ("minimize: ['scaled.calibration.ece@clean']", "cannot choose among candidates; remove it"),
-        ("maximize: ['accuracy.recall@clean']", "one value per class; write accuracy.worst_class"),
+        ("maximize: ['accuracy.recall@clean']", "one value per class; write accuracy.recall{class=NAME}@clean"),
         ("minimize: ['calibration.ece[bins=15]@clean']", "is not measured by this study"),
     ],
 )

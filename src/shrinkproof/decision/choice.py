@@ -87,10 +87,18 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A member of the front that was not chosen, and what speaks for it."""
+    """A member of the front that was not chosen.
+
+    Attributes:
+        label: its name.
+        why: what speaks for it.
+        trade: what would change if it were taken instead, with numbers of images that did not
+            decide; empty until somebody looks them up.
+    """
 
     label: str
     why: str
+    trade: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +114,8 @@ class Decision:
         infeasible: label -> the rules it breaks, each with its value.
         undefined: label -> why it cannot be compared.
         chosen: label, or None where no option is left.
-        why: sentences in plain words; numbers are fractions, bytes and seconds.
+        why: sentences in plain words. They hold no number of a candidate: those of the images that
+            decide look too good for whoever they chose.
         alternatives: the rest of the front, in the order of the rule.
     """
 
@@ -271,11 +280,19 @@ def _by_knee(
         return _Ranked(members, f"{first} is the only member of the front.")
     sentence = (
         f"Rule knee: {first} lies closest to the ideal point, which has the best value of each "
-        f"objective on the front (distance {pairs[0][0]:.3g} in ranges of the options that "
-        f"keep the rules; next {members[1].label} at {pairs[1][0]:.3g})."
+        "objective on the front; distances are in ranges of the options that keep the rules. "
+        f"{_next(members[1].label, pairs[0][0], pairs[1][0])}"
     )
     ties = [option.label for distance, option in pairs if distance == pairs[0][0]]
     return _Ranked(members, sentence + _tie(ties, "equally close"))
+
+
+def _next(label: str, nearest: float, second: float) -> str:
+    if nearest == second:
+        return f"{label} is as close."
+    if not nearest:
+        return f"It is the ideal point itself; {label} comes next."
+    return f"{label} comes next, {second / nearest:.3g} times as far."
 
 
 def _by_order(
@@ -362,7 +379,7 @@ def _praise(option: Option, front: Sequence[Option], objectives: Sequence[Object
         name = str(objective.selector)
         pick: Callable[..., float] = max if objective.better is Better.HIGHER else min
         if option.number(name) == pick(member.number(name) for member in front):
-            best.append(f"{name} ({option.number(name):.6g})")
+            best.append(name)
     return f"best on the front in {' and '.join(best)}" if best else "another compromise"
 
 

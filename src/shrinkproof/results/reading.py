@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from shrinkproof.decision.choice import Decision, Objective, Option, decide
+from shrinkproof.decision.choice import Decision, Objective
 from shrinkproof.errors import StoreError
 from shrinkproof.metrics.agreement import METRICS as AGREEMENT
 from shrinkproof.metrics.agreement import spelled_for
@@ -20,6 +20,7 @@ from shrinkproof.metrics.robustness import GROUPS
 from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better, Measurement, Undefined
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record, key_of
+from shrinkproof.results.deciding import RuleCheck, decide_on, rules_on_report, with_trades
 from shrinkproof.results.derived import read_summary, write_summary
 from shrinkproof.results.imported import read_imported
 from shrinkproof.results.reference import reference_digest, reference_in
@@ -415,29 +416,18 @@ class Results:
         """Front and choice, computed on the select split; None where the study asks for none."""
         if self.spec.select is None:
             return None
-        return self.decide(self.objectives, self.constraints)
+        return with_trades(self, self.decide(self.objectives, self.constraints))
 
     def decide(
         self, objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
     ) -> Decision:
         """Return front and choice for any objectives, computed on the select split."""
-        selectors = [o.selector for o in objectives] + [c.selector for c in constraints]
-        options = []
-        for candidate in self.candidates:
-            found = {
-                str(s): self.numbers.find(candidate.label, self.deciding, s) for s in selectors
-            }
-            options.append(
-                Option(
-                    candidate.label,
-                    candidate.key,
-                    candidate.role,
-                    {name: number.value for name, number in found.items()},
-                    {name: n.reason for name, n in found.items() if n.value is None},
-                )
-            )
-        rule = self.spec.select.rule if self.spec.select else "knee"
-        return decide(options, objectives, constraints, rule=rule, split=self.deciding)
+        return decide_on(self, objectives, constraints)
+
+    @cached_property
+    def rules_on_report(self) -> tuple[RuleCheck, ...]:
+        """The hard rules, checked for the chosen candidate on the images that are printed."""
+        return rules_on_report(self)
 
     def front(
         self, *, minimize: Sequence[str] = (), maximize: Sequence[str] = ()

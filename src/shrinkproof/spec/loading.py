@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import pydantic
 
@@ -67,6 +67,10 @@ def _read(path: FilePath, filename: str) -> str:
         ) from error
     except (UnicodeDecodeError, ValueError) as error:
         raise SpecError([f"{filename}: is no UTF-8 text: {error}"]) from error
+
+
+_OWN_COLUMNS: Final = "arrays:"
+"""Scheme of data that bring columns of their own."""
 
 
 class _Loading:
@@ -285,9 +289,27 @@ class _Loading:
         is_explained = self.document.at(("measure", "saliency")) not in (MISSING, None)
         is_apart = {"select", "report"} <= self._splits()
         is_explained &= not is_apart
-        SelectionCheck(self.problems, scores, is_timed, measured, is_explained, is_apart).check(
-            chosen
-        )
+        SelectionCheck(
+            self.problems,
+            scores,
+            is_timed,
+            measured,
+            is_explained,
+            is_apart,
+            self._columns(),
+        ).check(chosen)
+
+    def _columns(self) -> frozenset[str] | None:
+        """Return the columns by whose values results are also reported; None where unknown."""
+        found: set[str] = set()
+        for place in (("data", "split", "from"), ("data", "select"), ("data", "report")):
+            written = self.document.at(place)
+            reference = written.get("use") if isinstance(written, dict) else written
+            if str(reference).startswith(_OWN_COLUMNS):
+                return None
+            named = written.get("slices") if isinstance(written, dict) else None
+            found.update(map(str, named) if isinstance(named, list) else ())
+        return frozenset(found)
 
 
 def _references(data: DataSpec) -> Iterator[tuple[Path, DataRef]]:

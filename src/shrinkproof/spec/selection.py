@@ -27,6 +27,7 @@ from shrinkproof.metrics.names import (
     bare_name,
     without_prefixes,
 )
+from shrinkproof.metrics.robustness import CORRUPTED
 from shrinkproof.metrics.robustness import GROUPS as MEMBERS
 from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better
@@ -39,7 +40,10 @@ GROUPS: Final = {group: set(members) for group, members in MEMBERS.items()}
 """Corruptions of each group, of which ``robustness.error@noise`` is the mean."""
 
 
-_OVER_ALL: Final = ("corrupted", "pooled")
+_RECALL: Final = "accuracy.recall"
+_CLASS: Final = "class"
+
+_OVER_ALL: Final = (CORRUPTED, "pooled")
 """All corrupted conditions: the mean of their numbers, and their images as one sample."""
 
 _POOLED: Final = "calibration.ece"
@@ -67,6 +71,8 @@ class SelectionCheck:
         conditions: what the study measures under; None where that is itself wrong.
         is_explained: whether heat maps are compared on the images that decide.
         is_apart: whether other images decide than those whose numbers are printed.
+        columns: columns of the data by whose values results are also reported; None where the data
+            themselves bring columns that the study file does not name.
     """
 
     problems: Problems
@@ -75,6 +81,7 @@ class SelectionCheck:
     conditions: tuple[Condition, ...] | None
     is_explained: bool = False
     is_apart: bool = False
+    columns: frozenset[str] | None = frozenset()
 
     def check(self, select: Mapping[str, tuple[str, ...]]) -> None:
         """Note the problems of all objectives and constraints.
@@ -132,7 +139,11 @@ class SelectionCheck:
             rule = unknown(f"unknown metric {selector.metric!r}", selector.metric, known)
             self.problems.add(path, rule)
             return None
-        broken = self._condition_rule(metric, selector) or self._measure_rule(metric)
+        broken = (
+            self._condition_rule(metric, selector)
+            or self._part_rule(metric, selector)
+            or self._measure_rule(metric)
+        )
         if broken:
             self.problems.add(path, broken)
         return metric
@@ -171,10 +182,40 @@ class SelectionCheck:
             return f"{at}:{severity} is not measured by this study; add it to conditions"
         return ""
 
+    def _part_rule(self, metric: MetricName, selector: Selector) -> str:
+        """Return why a metric does not exist for a part of the images."""
+        name, (column, _, value) = metric.name, selector.part.partition("=")
+        if name == _RECALL:
+            if column != _CLASS:
+                return (
+                    f"{name} has one value per class; write {name}{{class=NAME}}@"
+                    f"{selector.condition}, or accuracy.worst_class"
+                )
+            if selector.condition not in ("clean", CORRUPTED):
+                return (
+                    f"{name} is computed for clean images and for all corrupted conditions; write "
+                    f"{name}{{class={value}}}@clean or @{CORRUPTED}, got {str(selector)!r}"
+                )
+            return ""
+        if not selector.part:
+            return ""
+        if column == _CLASS:
+            return f"only {_RECALL} is computed class by class; write {_RECALL}{{{selector.part}}}"
+        if name not in METRICS or selector.condition == "pooled":
+            return (
+                f"{selector} does not exist: only metrics of measure.scores are computed for parts "
+                "of the images, under each condition"
+            )
+        if self.columns is not None and column not in self.columns:
+            return unknown(f"unknown column {column!r} of the data", column, self.columns) + (
+                "; name it under slices of the data reference"
+            )
+        return ""
+
     def _measure_rule(self, metric: MetricName) -> str:
         name = metric.name
         scored = without_prefixes(name)
-        is_scored = bare_name(name) in METRICS
+        is_scored = bare_name(name) in METRICS and name != _RECALL
         if self.scores is not None and is_scored and scored not in self.scores:
             return f"{scored} is not measured by this study; add it to measure.scores"
         if name.startswith(("cost.latency", "cost.memory")) and not self.is_timed:
@@ -193,7 +234,7 @@ class SelectionCheck:
                 f"{name} has a temperature that was fitted on the select split, which cannot judge "
                 "it, and so cannot choose among candidates; remove it"
             )
-        if bare_name(name) == "accuracy.recall":
+        if bare_name(name) == _RECALL and name != _RECALL:
             return f"{name} has one value per class; write accuracy.worst_class"
         if self.is_apart and any(text in name for text in _PRINTED):
             return (
