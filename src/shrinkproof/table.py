@@ -13,6 +13,9 @@ from shrinkproof.selectors import Selector
 if TYPE_CHECKING:
     import polars as pl
 
+_NAMED: Final = 5
+"""Conditions or parts that a reason names; the others are counted."""
+
 _INTEGERS: Final = frozenset({"repeat", "severity", "count"})
 _FLOATS: Final = frozenset({"value", "low", "high"})
 
@@ -81,6 +84,8 @@ class Numbers:
         ]
         every = [row for some in found for row in some]
         rows = [row for row in every if _matches(row, selector)]
+        if selector.part and not every:
+            return Number(None, reason=self._parts_of(label, places, selector))
         if not rows and selector.part and selector.condition == CORRUPTED:
             return self._over_all(every, selector, split)
         if not rows:
@@ -107,9 +112,25 @@ class Numbers:
             if (name, level) not in measured
         ]
         if not corrupted or missing:
-            places = ", ".join(missing) or "every condition"
+            rest = f" and {len(missing) - _NAMED} more" * (len(missing) > _NAMED)
+            places = ", ".join(missing[:_NAMED]) + rest or "every condition"
             return Number(None, reason=f"{selector}: {places} is missing on {split}")
         return _mean(corrupted)
+
+    def _parts_of(self, label: str, places: Iterable[str], selector: Selector) -> str:
+        """Return that a part of the images does not exist, and which do."""
+        known = {
+            key[3]
+            for key in self._rows
+            if key[:3] in {(label, place, selector.metric) for place in places} and key[3]
+        }
+        column = selector.part.partition("=")[0]
+        near = sorted(part for part in known if part.startswith(f"{column}=")) or sorted(known)
+        rest = f" and {len(near) - _NAMED} more" * (len(near) > _NAMED)
+        if not near:
+            return f"{selector} was not measured on {next(iter(places))}"
+        there = f"there are {', '.join(near[:_NAMED])}{rest}"
+        return f"{selector} was not measured: no image is of {selector.part}; {there}"
 
 
 def _matches(row: Record, selector: Selector) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from shrinkproof.errors import UsageError
 from shrinkproof.records import COLUMNS
 from shrinkproof.results import Results
 
@@ -130,8 +131,10 @@ def test_pareto_shows_front_choice_and_reasons(call: Call, finished_run: Path) -
     assert decision is not None
     assert (done.code, done.err) == (0, "")
     assert max(map(len, done.lines)) <= 80
-    assert set(table(done.lines)) == set(decision.front)
-    assert any(line.startswith(f">  {decision.chosen}") for line in done.lines)
+    short = Results.load(finished_run).short
+    assert set(table(done.lines)) == {short(label) for label in decision.front}
+    assert any(line.startswith(f">  {short(decision.chosen)}") for line in done.lines)
+    assert "on the select split; the numbers are those of the report split" in done.lines[0]
     text = " ".join(done.out.split())
     assert all(sentence in text for sentence in decision.why)
 
@@ -142,7 +145,7 @@ def test_pareto_as_json(call: Call, finished_run: Path) -> None:
     assert sorted(found) == sorted(
         (
             "version", "split", "front", "dominated", "infeasible", "undefined", "chosen", "why",
-            "alternatives", "caveats",
+            "alternatives", "caveats", "candidates", "fronts", "rules_on_report", "uncertainty",
         )
     )  # fmt: skip
     assert found["split"] == "select"
@@ -161,7 +164,38 @@ def test_pareto_ends_with_1_when_nobody_satisfies_the_rules(
         assert json.loads(done.out)["chosen"] is None
     else:
         assert "accuracy.top1@clean >= 0.99" in done.out
-        assert "out net/prune0.5" in done.out
+        assert "out, because a rule is broken on the select split" in done.lines
+        assert any(
+            line.startswith("  prune0.5: accuracy.top1@clean >= 0.99") for line in done.lines
+        )
+
+
+def test_pareto_and_status_as_csv(call: Call, finished_run: Path) -> None:
+    done = call("pareto", finished_run, "--csv")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    decision = Results.load(finished_run).decision
+    assert decision is not None
+    assert {row["candidate"] for row in rows if row["state"] == "front"} == set(decision.front)
+    assert [row["candidate"] for row in rows if row["chosen"] == "True"] == [decision.chosen]
+    assert sum(row["state"] == "control" for row in rows) == 1
+    states = list(csv.DictReader(io.StringIO(call("status", finished_run, "--csv").out)))
+    assert sum(int(row["cells_done"]) for row in states) == 60
+    assert {row["prepared"] for row in states} == {"True"}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_records_are_written_in_the_form_of_the_ending(
+    finished_run: Path, tmp_path: Path, suffix: str
+) -> None:
+    import polars as pl
+
+    results = Results.load(finished_run)
+    path = results.write_records(tmp_path / f"records{suffix}")
+    readers = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson}
+    found = readers[suffix](path, **({"infer_schema_length": None} if suffix != ".parquet" else {}))
+    assert found["value"].to_list() == results.frame()["value"].to_list()
+    with pytest.raises(UsageError, match=r"must end in \.csv, \.parquet, \.jsonl, got 'a.xls'"):
+        results.write_records(tmp_path / "a.xls")
 
 
 def test_pareto_without_a_select_section_says_what_to_add(call: Call, run_copy: Path) -> None:
@@ -216,7 +250,8 @@ def test_pareto_and_report_of_half_a_run_say_what_is_missing(
     done = call("pareto", half_run)
     text = " ".join(done.out.split())
     assert done.code == 0
-    assert "not comparable net/prune0.8" in text
+    reasons = done.lines[done.lines.index("not comparable") + 1 :]
+    assert any(line.startswith("  prune0.8: ") for line in reasons)
     assert "not finished: 17 of 60" in text
     assert call("report", half_run, "-o", tmp_path / "page.html").code == 0
     assert "not finished: 17 of 60" in (tmp_path / "page.html").read_text()

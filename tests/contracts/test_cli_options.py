@@ -10,7 +10,9 @@ from typer.main import get_command
 from shrinkproof.cli.application import app
 
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
+    "certify": ("DIR", "--engine", "--json", "--ledger"),
     "check": ("STUDY", "--load", "--root"),
+    "compare": ("A", "B", "DIR", "--csv", "--json", "--with"),
     "compress": (
         "MODEL", "STEP", "--calibrate", "--json", "--out/-o", "--root", "--seed", "--select",
         "--set", "--train",
@@ -21,7 +23,13 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "demo": ("DIR",),
     "doctor": (),
+    "export": ("CANDIDATE", "DIR", "--images", "--json", "--out/-o", "--root"),
+    "explain": ("CANDIDATE", "DIR", "--images", "--json", "--root", "--rule"),
     "gallery": ("IMAGE", "--cell", "--frost-dir", "--out/-o", "--preset", "--seed"),
+    "gate": (
+        "CANDIDATE", "DIR", "--against", "--baseline", "--json", "--junit", "--ledger", "--looks",
+        "--rule", "--sure",
+    ),
     "import predictions": (
         "FILE...", "--candidate", "--condition", "--device", "--network", "--of",
         "--probabilities", "--run", "--split",
@@ -32,7 +40,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "init": ("FILE", "--force"),
     "kit": ("DIR", "--condition", "--limit", "--out/-o", "--split"),
     "list": ("KIND", "--json"),
-    "pareto": ("DIR", "--json"),
+    "pareto": ("DIR", "--csv", "--json"),
     "plan": ("STUDY", "--json", "--limit", "--root"),
     "report": ("DIR", "--out/-o"),
     "results": ("DIR", "--csv", "--json"),
@@ -44,13 +52,19 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "sensitivity": (
         "MODEL", "STEP", "--calibrate", "--images", "--json", "--root", "--seed", "--set",
     ),
-    "status": ("DIR", "--json"),
+    "status": ("DIR", "--csv", "--json"),
 }  # fmt: skip
 
 ENVIRONMENT: Final = frozenset(
     {
+        "SHRINKPROOF_CERTIFY_ENGINE",
+        "SHRINKPROOF_CERTIFY_JSON",
+        "SHRINKPROOF_CERTIFY_LEDGER",
         "SHRINKPROOF_CHECK_LOAD",
         "SHRINKPROOF_CHECK_ROOT",
+        "SHRINKPROOF_COMPARE_CSV",
+        "SHRINKPROOF_COMPARE_JSON",
+        "SHRINKPROOF_COMPARE_OTHER",
         "SHRINKPROOF_COMPRESS_CALIBRATE",
         "SHRINKPROOF_COMPRESS_JSON",
         "SHRINKPROOF_COMPRESS_OUT",
@@ -67,11 +81,27 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_CORRUPT_SEED",
         "SHRINKPROOF_CORRUPT_SEVERITY",
         "SHRINKPROOF_CORRUPT_WORKERS",
+        "SHRINKPROOF_EXPORT_IMAGES",
+        "SHRINKPROOF_EXPORT_JSON",
+        "SHRINKPROOF_EXPORT_OUT",
+        "SHRINKPROOF_EXPORT_ROOT",
+        "SHRINKPROOF_EXPLAIN_IMAGES",
+        "SHRINKPROOF_EXPLAIN_JSON",
+        "SHRINKPROOF_EXPLAIN_ROOT",
+        "SHRINKPROOF_EXPLAIN_RULE",
         "SHRINKPROOF_GALLERY_CELL",
         "SHRINKPROOF_GALLERY_FROST_DIR",
         "SHRINKPROOF_GALLERY_OUT",
         "SHRINKPROOF_GALLERY_PRESET",
         "SHRINKPROOF_GALLERY_SEED",
+        "SHRINKPROOF_GATE_AGAINST",
+        "SHRINKPROOF_GATE_BASELINE",
+        "SHRINKPROOF_GATE_JSON",
+        "SHRINKPROOF_GATE_JUNIT",
+        "SHRINKPROOF_GATE_LEDGER",
+        "SHRINKPROOF_GATE_LOOKS",
+        "SHRINKPROOF_GATE_RULE",
+        "SHRINKPROOF_GATE_SURE",
         "SHRINKPROOF_IMPORT_PREDICTIONS_CANDIDATE",
         "SHRINKPROOF_IMPORT_PREDICTIONS_CONDITION",
         "SHRINKPROOF_IMPORT_PREDICTIONS_DEVICE",
@@ -92,6 +122,7 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_KIT_OUT",
         "SHRINKPROOF_KIT_SPLIT",
         "SHRINKPROOF_LIST_JSON",
+        "SHRINKPROOF_PARETO_CSV",
         "SHRINKPROOF_PARETO_JSON",
         "SHRINKPROOF_PLAN_JSON",
         "SHRINKPROOF_PLAN_LIMIT",
@@ -114,6 +145,7 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_SENSITIVITY_ROOT",
         "SHRINKPROOF_SENSITIVITY_SEED",
         "SHRINKPROOF_SENSITIVITY_SET",
+        "SHRINKPROOF_STATUS_CSV",
         "SHRINKPROOF_STATUS_JSON",
     }
 )

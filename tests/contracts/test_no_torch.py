@@ -23,7 +23,8 @@ for arguments in (
     ["check", study], ["plan", study], ["plan", study, "--json"], ["list"], ["schema"],
     ["status", folder], ["results", folder], ["results", folder, "--json"],
     ["results", folder, "--csv"], ["pareto", folder], ["report", folder, "-o", page],
-    ["init", page + ".yaml"],
+    ["compare", folder, "baseline", "cluster8"], ["gate", folder, "--rule", "cost.bytes >= 0"],
+    ["pareto", folder, "--json"], ["pareto", folder, "--csv"], ["init", page + ".yaml"],
 ):
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = run(arguments)

@@ -16,6 +16,9 @@ CONDITIONS = st.from_regex(r"[a-z][a-z0-9_-]{0,6}", fullmatch=True)
         ("accuracy.top1@fog", Selector("accuracy.top1", "fog")),
         ("accuracy.top1@fog:3", Selector("accuracy.top1", "fog", 3)),
         ("a.b.c@corrupted", Selector("a.b.c", "corrupted")),
+        ("accuracy.recall{class=cat}@clean", Selector("accuracy.recall", "clean", 0, "class=cat")),
+        ("a.b{light=late night}@fog:2", Selector("a.b", "fog", 2, "light=late night")),
+        ("a.b[bins=10]{x=1}@clean", Selector("a.b[bins=10]", "clean", 0, "x=1")),
     ],
 )
 def test_selectors(text, selector):
@@ -34,6 +37,7 @@ def test_selectors_survive_being_written(metric, condition):
     "text",
     [
         *("", "top1", "accuracy.top1@", "accuracy.top1@fog:", "accuracy.top1@fog:0", "a.b@fog:6"),
+        *("a.b{}@clean", "a.b{night}@clean", "a.b@clean{x=1}", "a.b{x=}@clean", "a.b{{x=1}}@clean"),
         *("accuracy.top1@fog:33", "Accuracy.top1", "accuracy.top1 @fog", "a.b@@c", "a.b\n", "a..b"),
     ],
 )
@@ -49,6 +53,8 @@ def test_what_is_no_selector(text):
         ("cost.bytes<=1e6", "<=", 1e6),
         ("  cost.bytes < 10 ", "<", 10.0),
         ("cost.bytes > -1", ">", -1.0),
+        ("accuracy.recall{class=traffic light}@clean >= 0.9", ">=", 0.9),
+        ("a.b{size=<10 m}@clean<=0.5", "<=", 0.5),
     ],
 )
 def test_constraints(text, op, number):

@@ -170,3 +170,20 @@ def test_an_unknown_rule_is_refused():
 def test_asking_an_option_for_a_missing_number_names_it():
     with pytest.raises(UsageError, match=r"x: cost.macs is not measured"):
         option("x", 1.0, 1.0).number("cost.macs")
+
+
+def test_one_byte_earns_no_place_on_the_front():
+    # By plain dominance a, b and c are all on the front; b is one byte smaller than a and worse.
+    options = [
+        option("m/a", 0.20, 1000.0),
+        option("m/b", 0.30, 999.0),
+        option("m/c", 0.40, 500.0),
+        option("m/d", 0.31, 999.5),
+    ]
+    assert decide(options, MINIMIZE).front == ("m/a", "m/b", "m/c")
+    decision = decide(options, MINIMIZE, tolerances={BYTES: 10.0})
+    assert decision.front == ("m/a", "m/c")
+    # d is dominated by b, whose place a has taken.
+    assert decision.dominated == {"m/b": ("m/a",), "m/d": ("m/a",)}
+    assert "m/b is dominated within the stated tolerances only: m/a" in " ".join(decision.why)
+    assert decide(options, MINIMIZE, tolerances={BYTES: 0.5}).front == ("m/a", "m/b", "m/c")

@@ -10,18 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shrinkproof.decision.pareto import (
+    beats_beyond,
     dominated_by,
     dominates,
     domination,
     nondominated,
     oriented,
     ranks,
+    tolerant_front,
 )
 from shrinkproof.errors import UsageError
 from shrinkproof.protocols import Better
 
 LOW, HIGH = Better.LOWER, Better.HIGHER
 SMALL = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=30, deadline=None)
 
 # Few distinct values, so that ties and duplicates are common.
 clouds = st.integers(1, 3).flatmap(
@@ -149,3 +152,118 @@ def test_wrong_tables_are_refused(points):
 def test_a_position_outside_is_refused():
     with pytest.raises(UsageError, match="must be 0 to 0"):
         dominated_by([[1.0]], [LOW], 1)
+
+
+# tolerances
+
+tolerant_clouds = clouds.flatmap(
+    lambda cloud: st.tuples(
+        st.just(cloud[0]),
+        st.just(cloud[1]),
+        st.lists(
+            st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+            min_size=len(cloud[1]),
+            max_size=len(cloud[1]),
+        ),
+    )
+)
+
+
+def test_one_byte_makes_no_front():
+    # error, bytes: the second is 1 byte smaller and 2 points worse; the third earns its place
+    points = [[0.10, 1000], [0.12, 999], [0.12, 500]]
+    found = tolerant_front(points, [LOW, LOW], [0.005, 10])
+    assert nondominated(points[:2], [LOW, LOW]).all()
+    assert found.members.tolist() == [True, False, True]
+    assert tolerant_front(points[:2], [LOW, LOW], [0.005, 10]).displaced == {1: 0}
+
+
+def test_an_exact_objective_beside_a_tolerant_one():
+    # The second is 1 within the tolerance worse and really better in the exact objective.
+    points = [[10, 5], [11, 4]]
+    assert tolerant_front(points, [LOW, LOW], [2, 0]).displaced == {0: 1}
+
+
+def test_beating_beyond_tolerances_can_go_in_circles():
+    circle = [[0, 0, 0], [1.1, -1.0, -0.1], [1.0, 0.1, -1.1]]
+    beats = beats_beyond(circle, [LOW] * 3, [1, 1, 1])
+    assert [beats[0, 1], beats[1, 2], beats[2, 0]] == [True] * 3
+    assert tolerant_front(circle, [LOW] * 3, [1, 1, 1]).members.any()
+
+
+@given(tolerant_clouds)
+@FEW
+def test_beating_beyond_tolerances_is_asymmetric(cloud):
+    beats = beats_beyond(*cloud)
+    assert not (beats & beats.T).any()
+
+
+@given(clouds)
+@FEW
+def test_without_tolerances_beating_is_dominance_and_the_front_the_plain_one(cloud):
+    points, better = cloud
+    none = [0.0] * len(better)
+    assert (beats_beyond(points, better, none) == domination(points, better)).all()
+    found = tolerant_front(points, better, none)
+    assert found.members.tolist() == nondominated(points, better).tolist()
+    assert not found.displaced
+
+
+@given(tolerant_clouds)
+@FEW
+def test_the_tolerant_front_is_part_of_the_plain_one_and_never_empty(cloud):
+    points, better, tolerance = cloud
+    found = tolerant_front(points, better, tolerance)
+    plain = nondominated(points, better)
+    assert found.members.any()
+    assert not (found.members & ~plain).any()
+    assert {*found.displaced} == set(np.flatnonzero(plain & ~found.members).tolist())
+    beats = beats_beyond(points, better, tolerance)
+    for loser, winner in found.displaced.items():
+        assert found.members[winner]
+        assert beats[winner, loser]
+
+
+@given(tolerant_clouds)
+@FEW
+def test_with_two_tolerances_no_member_beats_another(cloud):
+    points, better, tolerance = cloud
+    if sum(t > 0 for t in tolerance) > 2:
+        return
+    members = tolerant_front(points, better, tolerance).members
+    assert not beats_beyond(points, better, tolerance)[np.ix_(members, members)].any()
+
+
+@given(tolerant_clouds)
+@FEW
+def test_the_tolerant_front_of_itself_is_itself(cloud):
+    points, better, tolerance = cloud
+    members = tolerant_front(points, better, tolerance).members
+    assert tolerant_front(np.asarray(points)[members], better, tolerance).members.all()
+
+
+@given(tolerant_clouds, st.randoms(use_true_random=False))
+@FEW
+def test_the_tolerant_front_does_not_depend_on_the_order_of_points(cloud, random):
+    points, better, tolerance = cloud
+    order = list(range(len(points)))
+    random.shuffle(order)
+    shuffled = tolerant_front([points[i] for i in order], better, tolerance).members
+    assert shuffled.tolist() == tolerant_front(points, better, tolerance).members[order].tolist()
+
+
+@given(tolerant_clouds, st.integers(0, 8))
+@FEW
+def test_a_dominated_point_changes_nothing_of_the_tolerant_front(cloud, pick):
+    points, better, tolerance = cloud
+    base = points[pick % len(points)]
+    worse = [x + 1 if d is LOW else x - 1 for x, d in zip(base, better, strict=True)]
+    before = tolerant_front(points, better, tolerance).members.tolist()
+    after = tolerant_front([*points, worse], better, tolerance).members.tolist()
+    assert after == [*before, False]
+
+
+@pytest.mark.parametrize("tolerance", [[1], [1, -1], [1, float("nan")], ["a", 1], [[1, 1]]])
+def test_wrong_tolerances_are_refused(tolerance):
+    with pytest.raises(UsageError, match="tolerance: must be"):
+        tolerant_front([[1, 2]], [LOW, LOW], tolerance)

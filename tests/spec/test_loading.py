@@ -19,8 +19,8 @@ data: {report: digits, train: digits, calibrate: digits}
 """
 
 
-def _load(text):
-    return load_study_spec(HEAD + textwrap.dedent(text))
+def _load(text, *, head=HEAD):
+    return load_study_spec(head + textwrap.dedent(text))
 
 
 def _problems(text, *, head=HEAD):
@@ -268,12 +268,28 @@ measure: {scores: [accuracy.top1, calibration.ece]}
         ("minimize: [robustness.relative_mce]", "robustness.relative_mce needs all 15 standard"),
         ("maximize: ['accuracy.top1@pooled']", "only calibration.ece is pooled, got"),
         ("minimize: ['scaled.calibration.ece@clean']", "cannot choose among candidates; remove it"),
-        ("maximize: ['accuracy.recall@clean']", "one value per class; write accuracy.recall{class=NAME}@clean"),
+        ("maximize: ['accuracy.recall@clean']", "has one value per class; write accuracy.recall{"),
+        ("maximize: ['accuracy.recall{class=3}@fog']", "for all corrupted conditions; write accur"),
+        ("maximize: ['accuracy.top1{class=3}@clean']", "only accuracy.recall is computed class by"),
+        ("maximize: ['accuracy.top1{night=1}@clean']", "unknown column 'night' of the data"),
+        ("maximize: ['robustness.retention{a=1}']", "only metrics of measure.scores are computed"),
+        ("minimize: ['cost.bytes{a=1}']", "only metrics of measure.scores are computed for parts"),
         ("minimize: ['calibration.ece[bins=15]@clean']", "is not measured by this study"),
     ],
 )
 def test_selection_names_what_exists(select, expected):
     assert expected in _only_problem(f"{SELECT}select: {{{select}}}\n")
+
+
+def test_rules_may_be_about_a_class_or_a_part_of_the_images():
+    select = (
+        "select: {minimize: [cost.bytes], require: ['accuracy.recall{class=3}@clean >= 0.9', "
+        "'accuracy.recall{class=3}@corrupted >= 0.5', 'accuracy.top1{light=night}@fog:1 > 0.5']}\n"
+    )
+    head = HEAD.replace("{report: digits", "{report: {use: digits, slices: [light]}")
+    assert head != HEAD
+    rules = _load(SELECT + select, head=head).select.constraints()
+    assert [rule.selector.part for rule in rules] == ["class=3", "class=3", "light=night"]
 
 
 def test_numbers_of_the_printed_images_cannot_choose_on_others():

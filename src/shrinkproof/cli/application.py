@@ -8,12 +8,17 @@ from typing import Final
 import typer
 
 from shrinkproof.cli import (
+    certify,
+    compare,
     compress,
     corrupt,
     decide,
     deliver,
+    explain,
+    export,
     foreign,
     gallery,
+    gate,
     sensitivity,
     start,
     study,
@@ -56,8 +61,15 @@ def _root(
 _GROUPS: Final[dict[str, tuple[Callable[..., int], ...]]] = {
     "Start": (start.demo, start.init, compress.compress, start.doctor),
     "Study": (study.check, study.plan, study.run, study.score, study.status),
-    "Decide": (decide.results, decide.pareto),
-    "Deliver": (deliver.report,),
+    "Decide": (
+        decide.results,
+        decide.pareto,
+        certify.certify,
+        explain.explain,
+        compare.compare,
+        gate.gate,
+    ),
+    "Deliver": (deliver.report, export.export),
     "Tools": (
         *(corrupt.corrupt, gallery.gallery, sensitivity.sensitivity, foreign.kit),
         *(tools.list_, tools.schema),

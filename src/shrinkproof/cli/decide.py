@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from shrinkproof.cli import DONE, UNFINISHED
-from shrinkproof.cli.options import AsJson, RunFolder
-from shrinkproof.cli.output import print_json
+from shrinkproof.cli.options import AsCsv, AsJson, RunFolder
+from shrinkproof.cli.output import print_csv, print_json
 from shrinkproof.errors import UsageError
 
 
@@ -35,9 +35,10 @@ def results(
     return UNFINISHED if found.failures else DONE
 
 
-def pareto(folder: RunFolder, json: AsJson = False) -> int:
+def pareto(folder: RunFolder, json: AsJson = False, csv: AsCsv = False) -> int:
     """Show the front and the choice, computed on the select split."""
     from shrinkproof.results import Results
+    from shrinkproof.results.deciding import decision_rows, with_trades
 
     found = Results.load(folder)
     decision = found.decision
@@ -47,10 +48,25 @@ def pareto(folder: RunFolder, json: AsJson = False) -> int:
             "one, for example select: {minimize: [robustness.mean_error, cost.bytes]}, and run it "
             "again"
         )
+    decision = with_trades(found, decision)
     if json:
-        print_json(split=found.deciding, **asdict(decision), caveats=found.caveats)
+        uncertainty = found.uncertainty
+        print_json(
+            split=found.deciding,
+            **asdict(decision),
+            rules_on_report=[check.as_json() for check in found.rules_on_report],
+            uncertainty=uncertainty.as_json() if uncertainty else None,
+            fronts=[front.as_json() for front in found.fronts],
+            candidates=decision_rows(found, decision),
+            caveats=found.caveats,
+        )
+    elif csv:
+        print_csv(decision_rows(found, decision))
     else:
-        from shrinkproof.cli.tables import print_decision
+        from shrinkproof.cli.decisions import print_decision
+        from shrinkproof.cli.fronts import print_fronts
 
-        print_decision(found)
+        print_decision(found, decision)
+        if len(found.fronts) > 1:
+            print_fronts(found)
     return DONE if decision.chosen else UNFINISHED

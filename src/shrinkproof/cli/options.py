@@ -12,6 +12,7 @@ from shrinkproof.errors import UsageError
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).")]
 RunFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, one row per line.")]
 Limit = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Evaluate on a stratified subset of N images per split."),

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shrinkproof.cli import DONE, UNFINISHED
-from shrinkproof.cli.options import AsJson, Limit, Root, RunFolder, StudyFile, roots
-from shrinkproof.cli.output import print_json
+from shrinkproof.cli.options import AsCsv, AsJson, Limit, Root, RunFolder, StudyFile, roots
+from shrinkproof.cli.output import print_csv, print_json
 from shrinkproof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def score(
     return UNFINISHED if results.failures else DONE
 
 
-def status(folder: RunFolder, json: AsJson = False) -> int:
+def status(folder: RunFolder, json: AsJson = False, csv: AsCsv = False) -> int:
     """Show what of a run is done, failed and missing."""
     from shrinkproof.results import Results
 
@@ -153,6 +153,10 @@ def status(folder: RunFolder, json: AsJson = False) -> int:
             {k: f[k] for k in ("key", "label", "type", "message")} for f in results.failures
         ]
         print_json(**results.progress, failures=failures, missing_of=results.missing)
+    elif csv:
+        from shrinkproof.results.states import states_of
+
+        print_csv(states_of(results))
     else:
         from shrinkproof.cli.tables import print_status
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from shrinkproof.metrics.names import NULL_P, bare_name
+from shrinkproof.metrics.spelling import described
 from shrinkproof.selectors import Selector
 
 if TYPE_CHECKING:
@@ -26,11 +27,12 @@ _LEVEL = 0.05
 """A p-value from here on shows nothing."""
 
 
-def _console() -> Console:
+def console_of() -> Console:
+    """Return what prints on the terminal; colors only where it is one."""
     return Console(highlight=False, soft_wrap=False)
 
 
-def _table(*columns: str, left: int = 1) -> Table:
+def empty_table(*columns: str, left: int = 1) -> Table:
     """Return an empty table with two blanks between columns; the first ``left`` hold words."""
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), collapse_padding=True
@@ -67,6 +69,21 @@ def _kilobytes(number: Number) -> str:
     return format(number.value / 1000, ".1f" if number.value < 1e6 else ".0f")
 
 
+def spelled_number(number: Number, metric: str) -> str:
+    """Return a number in the unit of its metric: percent, kB, milliseconds or plain."""
+    known = described(metric)
+    unit = known.unit if known else ""
+    if unit == "fraction":
+        text = _percent(number)
+        return f"{text} %" if number.value is not None else text
+    if unit == "bytes":
+        text = _kilobytes(number)
+        return f"{text} kB" if number.value is not None else text
+    if unit == "seconds" and number.value is not None:
+        return f"{1000 * number.value:.3g} ms"
+    return _plain(number, ".4g")
+
+
 def _absent(number: Number) -> str:
     """Return the status of what has no value; a short sign for what nobody has measured."""
     return _NONE if number.status == "missing" else number.status
@@ -74,8 +91,8 @@ def _absent(number: Number) -> str:
 
 def print_results(results: Results) -> None:
     """Print the candidates with their numbers on the report split."""
-    console = _console()
-    table = _table(
+    console = console_of()
+    table = empty_table(
         "", "candidate", "top-1\n%", "err. corr.\n%", "ECE\n%", "file\nkB", "zip\nkB", "time\nx",
         left=2,
     )  # fmt: skip
@@ -92,13 +109,13 @@ def print_results(results: Results) -> None:
             ">" if is_chosen else "",
             escape(candidate.label.partition("/")[2]),
             *rows[candidate.label],
-            style="bold" if is_chosen else None,
+            style="bold green" if is_chosen else None,
         )
     console.print(table)
     signs = "".join(text for row in rows.values() for text in row)
     console.print(f"\n{_legend(results, signs)}", markup=False)
     for caveat in results.caveats:
-        console.print(f"caveat: {caveat}", markup=False)
+        console.print(f"caveat: {caveat}", markup=False, style="yellow")
     _print_failures(console, results)
 
 
@@ -134,7 +151,7 @@ def _print_failures(console: Console, results: Results) -> None:
     """Print what failed; a path or a command in a message stays in one piece."""
     for failure in results.failures:
         text = f"failed: {failure['label']}: {failure['message']}"
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, markup=False, soft_wrap=True, style="red")
 
 
 def _legend(results: Results, signs: str) -> str:
@@ -160,7 +177,7 @@ def _legend(results: Results, signs: str) -> str:
 
 def print_status(results: Results) -> None:
     """Print how far a run is, and what failed or is missing of which candidate."""
-    console = _console()
+    console = console_of()
     progress = results.progress
     console.print(
         f"candidates {progress['prepared']}/{progress['candidates']}   "
@@ -179,15 +196,30 @@ def print_status(results: Results) -> None:
 
 def print_outcome(results: Results) -> None:
     """Print what a finished run has to say, and write its report."""
-    console = _console()
+    console = console_of()
     print_results(results)
     decision = results.decision
     if decision is not None:
         console.print()
         for sentence in decision.why:
             console.print(sentence, markup=False)
+    certificate = results.certificate
+    if certificate is not None:
+        console.print(_certified(results, certificate), markup=False)
     console.print(f"report: {results.report()}", markup=False, soft_wrap=True)
     console.print(f"It shows {_contents(results)}.", markup=False)
+
+
+def _certified(results: Results, certificate: Json) -> str:
+    """Return who is certified in one sentence."""
+    if certificate["status"] != "valid":
+        return f"certificate INVALID: {certificate['why']}"
+    tested, smallest = len(certificate["candidates"]), certificate["smallest"]
+    text = (
+        f"certificate: {len(certificate['certified'])} of {tested} tested candidates keep all "
+        f"promises with {100 * certificate['confidence']:g} % confidence"
+    )
+    return f"{text}; the smallest is {results.short(smallest)}" if smallest else text
 
 
 def _contents(results: Results) -> str:
@@ -208,41 +240,10 @@ def _contents(results: Results) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def print_decision(results: Results) -> None:
-    """Print front, choice and reasons."""
-    decision = results.decision
-    assert decision is not None, "the caller has checked that the study chooses"
-    console = _console()
-    headers = (str(o.selector).replace(".", ".\n").replace("@", "\n@") for o in results.objectives)
-    table = _table("", "candidate", *headers, left=2)
-    for label in decision.front:
-        found = (
-            results.numbers.find(label, results.deciding, o.selector) for o in results.objectives
-        )
-        mark = ">" if label == decision.chosen else ""
-        style = "bold" if mark else None
-        table.add_row(mark, escape(label), *(_plain(n, ".6g") for n in found), style=style)
-    console.print(f"front on the {results.deciding} split:\n", markup=False)
-    console.print(table)
-    console.print()
-    for sentence in decision.why:
-        console.print(sentence, markup=False)
-    for alternative in decision.alternatives:
-        console.print(f"instead {alternative.label}: {alternative.why}", markup=False)
-    for label, rules in decision.infeasible.items():
-        console.print(f"out {label}: {'; '.join(rules)}", markup=False)
-    for label, others in decision.dominated.items():
-        console.print(f"dominated {label}: by {', '.join(others)}", markup=False)
-    for label, reason in decision.undefined.items():
-        console.print(f"not comparable {label}: {reason}", markup=False)
-    for caveat in results.caveats:
-        console.print(f"caveat: {caveat}", markup=False)
-
-
 def print_plan(plan: Plan) -> None:
     """Print the candidates and the cells of a plan."""
-    console = _console()
-    table = _table("candidate", "role", "compared with", "cells", left=3)
+    console = console_of()
+    table = empty_table("candidate", "role", "compared with", "cells", left=3)
     labels = {candidate.key: candidate.label for candidate in plan.candidates}
     cells = Counter(cell.candidate for cell in plan.cells)
     for candidate in plan.candidates:
@@ -267,8 +268,8 @@ def print_plan(plan: Plan) -> None:
 
 def print_members(rows: Sequence[Json]) -> None:
     """Print registered members."""
-    console = _console()
-    table = _table("kind", "name", "what it is", left=3)
+    console = console_of()
+    table = empty_table("kind", "name", "what it is", left=3)
     for row in rows:
         text = row.get("summary") or f"broken: {row.get('broken', '')}"
         origin = "" if row["origin"] == "shrinkproof" else f" [{row['origin']}]"
@@ -278,8 +279,8 @@ def print_members(rows: Sequence[Json]) -> None:
 
 def print_findings(findings: Sequence[Any]) -> None:
     """Print what `doctor` found."""
-    console = _console()
-    table = _table("", "what", "found", left=3)
+    console = console_of()
+    table = empty_table("", "what", "found", left=3)
     for finding in findings:
         text = finding.detail + (f"\n-> {finding.fix}" if finding.fix else "")
         table.add_row(finding.status, escape(finding.name), escape(text))

@@ -2,7 +2,8 @@
 
 1. Controls step aside: they are yardsticks. The baseline takes part.
 2. Options that break a rule, or whose numbers are undefined, are set aside with the reason.
-3. The front is what no other remaining option dominates.
+3. The front is what no other remaining option dominates; a difference within a stated tolerance
+   earns no place on it.
 4. The rule picks one member of the front; ties go to the label that sorts first.
 """
 
@@ -16,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.decision.pareto import domination, oriented
+from shrinkproof.decision.pareto import TolerantFront, domination, oriented, tolerant_front
 from shrinkproof.errors import UsageError
 from shrinkproof.protocols import Better
 from shrinkproof.selectors import Constraint, Selector
@@ -71,6 +72,8 @@ class Option:
             return ""
         state = "undefined" if selector in self.values else "not measured"
         reason = self.reasons.get(selector, "")
+        if reason.startswith(selector):
+            return reason
         return f"{selector} is {state}" + (f": {reason}" if reason else "")
 
     def number(self, selector: str) -> float:
@@ -143,6 +146,7 @@ def decide(
     rule: Rule = "knee",
     *,
     split: str = "select",
+    tolerances: Mapping[str, float] | None = None,
 ) -> Decision:
     """Return the front among the options that keep all rules, and the one to take.
 
@@ -159,6 +163,8 @@ def decide(
         constraints: hard rules, checked before anything is compared.
         rule: how to pick from the front.
         split: name of the split the numbers come from, for the sentences.
+        tolerances: spelled objective -> difference that earns no place on the front, in its unit;
+            0 where none is given, see `pareto.tolerant_front`.
 
     Raises:
         UsageError: no objective, an objective without direction, an unknown rule, equal labels, or
@@ -176,13 +182,14 @@ def decide(
         if o.label not in infeasible and (gaps := [g for s in needed if (g := o.missing(s))])
     }
     left = [o for o in takers if o.label not in infeasible and o.label not in undefined]
-    front, dominated = _front(left, objectives)
+    front, dominated, displaced = _front(left, objectives, tolerances or {})
     ranked = (_by_knee if rule == "knee" else _by_order)(front, objectives, left)
     chosen = ranked.members[0] if ranked.members else None
     why = (
         *_opening(options, takers, split),
         *_screening(takers, constraints, infeasible, undefined),
         *_verdict(left, front, objectives, ranked),
+        *_near(displaced),
     )
     return Decision(
         front=tuple(option.label for option in front),
@@ -242,20 +249,35 @@ def _directions(objectives: Sequence[Objective]) -> list[Better]:
 
 
 def _front(
-    options: Sequence[Option], objectives: Sequence[Objective]
-) -> tuple[list[Option], dict[str, tuple[str, ...]]]:
+    options: Sequence[Option], objectives: Sequence[Objective], tolerances: Mapping[str, float]
+) -> tuple[list[Option], dict[str, tuple[str, ...]], dict[str, str]]:
+    """Return the front, who is dominated by whom, and who is only within tolerance displaced."""
     table, directions = _table(options, objectives), _directions(objectives)
     dominating = domination(table, directions)
-    on_front = ~dominating.any(axis=0)
+    margins = [tolerances.get(str(objective.selector), 0.0) for objective in objectives]
+    found = tolerant_front(table, directions, margins)
     costs = oriented(table, directions)
     order = sorted(
-        np.flatnonzero(on_front).tolist(), key=lambda i: (*costs[i].tolist(), options[i].label)
+        np.flatnonzero(found.members).tolist(), key=lambda i: (*costs[i].tolist(), options[i].label)
     )
     dominated = {
         options[j].label: tuple(options[i].label for i in order if dominating[i, j])
-        for j in np.flatnonzero(~on_front).tolist()
+        or (options[_winner(found, dominating, j)].label,)
+        for j in np.flatnonzero(~found.members).tolist()
     }
-    return [options[i] for i in order], dominated
+    displaced = {options[j].label: options[i].label for j, i in found.displaced.items()}
+    return [options[i] for i in order], dominated, displaced
+
+
+def _winner(found: TolerantFront, dominating: NDArray[np.bool_], position: int) -> int:
+    """Return the member that stands for whoever dominates an option, within the tolerances."""
+    while position in found.displaced or not found.members[position]:
+        if position in found.displaced:
+            position = found.displaced[position]
+        else:
+            above = np.flatnonzero(dominating[:, position]).tolist()
+            position = next((i for i in above if i in found.displaced), above[0])
+    return position
 
 
 def _distances(costs_FK: NDArray[np.float64], range_K: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -370,6 +392,15 @@ def _verdict(
     if ranked.members[0].role == "baseline":
         sentences.append("The chosen option is the baseline itself: no compression is advised.")
     return sentences
+
+
+def _near(displaced: Mapping[str, str]) -> list[str]:
+    """Return who lost its place on the front to a difference that counts as none."""
+    return [
+        f"{label} is dominated within the stated tolerances only: {winner} is no worse beyond them "
+        "and better by more than they allow."
+        for label, winner in displaced.items()
+    ]
 
 
 def _praise(option: Option, front: Sequence[Option], objectives: Sequence[Objective]) -> str:

@@ -6,14 +6,19 @@ candidate, its rules and what its alternatives would trade, is computed on other
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from shrinkproof.decision.choice import Decision, Objective, Option, decide
 from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better
+from shrinkproof.results.naming import find_candidate
+from shrinkproof.results.pairs import Pair
+from shrinkproof.results.sides import Side
+from shrinkproof.results.uncertain import tolerances
 from shrinkproof.selectors import Constraint, Selector
+from shrinkproof.spec.tolerance import COSTS
 from shrinkproof.table import Number
 
 if TYPE_CHECKING:
@@ -26,8 +31,8 @@ _QUALITY: Final = Selector("accuracy.top1", "clean")
 _EXACT: Final = ("cost.bytes", "cost.parameters", "cost.nonzero", "cost.macs", "cost.compression")
 """Numbers that are counted, not estimated: they need no interval."""
 
-_SAME: Final = 0.005
-"""Costs whose ratio is nearer to 1 than this are called equal."""
+TRADES: Final = 5
+"""Alternatives, nearest to the choice first, whose trade is computed; each reads predictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,11 @@ class RuleCheck:
 def decide_on(
     results: Results, objectives: Sequence[Objective], constraints: Sequence[Constraint]
 ) -> Decision:
-    """Return front and choice for any objectives, computed on the split that decides."""
+    """Return front and choice for any objectives, computed on the split that decides.
+
+    Costs that differ by less than the study's tolerance make no front; numbers that are estimated
+    are compared as they are, and how sure that is stands in ``Results.uncertainty``.
+    """
     selectors = [o.selector for o in objectives] + [c.selector for c in constraints]
     options = []
     for candidate in results.candidates:
@@ -76,8 +85,14 @@ def decide_on(
                 {name: n.reason for name, n in found.items() if n.value is None},
             )
         )
-    rule = results.spec.select.rule if results.spec.select else "knee"
-    return decide(options, objectives, constraints, rule=rule, split=results.deciding)
+    return decide(
+        options,
+        objectives,
+        constraints,
+        rule=results.spec.select.rule if results.spec.select else "knee",
+        split=results.deciding,
+        tolerances={t: x for t, x in tolerances(results).items() if t.startswith(COSTS)},
+    )
 
 
 def rules_on_report(results: Results) -> tuple[RuleCheck, ...]:
@@ -111,52 +126,104 @@ def _checked(rule: Constraint, number: Number) -> RuleCheck:
 
 
 def with_trades(results: Results, decision: Decision) -> Decision:
-    """Return the decision with what each alternative would trade against the choice, in words."""
-    chosen = decision.chosen
-    if chosen is None:
+    """Return the decision with what the next-best alternatives would trade, in words."""
+    if decision.chosen is None:
         return decision
-    return replace(
-        decision,
-        alternatives=tuple(
-            replace(other, trade=trade(results, chosen, other.label))
-            for other in decision.alternatives
-        ),
+    chosen = Side(results, find_candidate(results, decision.chosen))
+    nearest, others = decision.alternatives[:TRADES], decision.alternatives[TRADES:]
+    told = (
+        replace(other, trade=trade(results, chosen, Side(results, candidate)))
+        for other in nearest
+        for candidate in [find_candidate(results, other.label)]
     )
+    return replace(decision, alternatives=(*told, *others))
 
 
-def trade(results: Results, chosen: str, other: str) -> str:
+def trade(results: Results, chosen: Side, other: Side) -> str:
     """Return what changes if another candidate is taken instead of the chosen one, in words.
 
-    All numbers are those of the printed split; the sign is that of the other candidate minus the
-    chosen one.
+    All numbers are those of the printed split, the other candidate's minus the chosen one's, or
+    divided by it for costs; intervals are paired, image by image.
     """
+    pair = Pair(chosen, other)
     goals = {o.selector: o.better for o in results.objectives}
     wanted = {_QUALITY: Better.HIGHER, **goals}
-    said = []
-    for selector, better in wanted.items():
-        numbers = [results.numbers.find(who, results.printing, selector) for who in (other, chosen)]
-        if numbers[0].value is not None and numbers[1].value is not None:
-            said += _traded(selector, better, numbers[0].value, numbers[1].value)
-    return "; ".join(said)
+    return "; ".join(said for s, better in wanted.items() if (said := _traded(pair, s, better)))
 
 
-def _traded(selector: Selector, better: Better, other: float, chosen: float) -> Iterator[str]:
-    """Yield the difference of one number in words."""
+def _traded(pair: Pair, selector: Selector, better: Better) -> str:
+    """Return the difference of one number in words; empty where one of them has none."""
     known = described(selector.metric)
-    unit = known.unit if known else ""
-    if unit == "fraction":
-        gap = 100 * (other - chosen)
-        if abs(gap) < 0.05:
-            yield f"the same {selector}"
-            return
-        verdict = "better" if (gap > 0) == (better is Better.HIGHER) else "worse"
-        yield f"{selector} {gap:+.1f} points ({verdict})"
-    elif chosen > 0 and other > 0:
-        ratio = other / chosen
-        if abs(ratio - 1) < _SAME:
-            yield f"the same {selector}"
-            return
-        verdict = "better" if (ratio > 1) == (better is Better.HIGHER) else "worse"
-        yield f"{selector} x{ratio:.2f} ({verdict})"
+    if known is not None and known.unit == "fraction":
+        found, unit, form = pair.change(selector), 100.0, "{:+.1f}"
+        name, neutral = f"{selector} {{}} points", 0.0
+    elif selector.metric.startswith("cost."):
+        found, unit, form = pair.ratio(selector), 1.0, "{:.2f}"
+        name, neutral = f"{selector} {{}} times", 1.0
     else:
-        yield f"{selector} {other - chosen:+.4g}"
+        found, unit, form = pair.change(selector), 1.0, "{:+.4g}"
+        name, neutral = f"{selector} {{}}", 0.0
+    if found.value is None:
+        return ""
+    low, high = found.interval.low, found.interval.high
+    text = name.format(form.format(unit * found.value))
+    if low is None or high is None:
+        return f"{text} (no interval)"
+    if low < high:
+        text += f" [{form.format(unit * low)}, {form.format(unit * high)}]"
+    return f"{text} ({_verdict(low, high, neutral, better)})"
+
+
+def _verdict(low: float, high: float, neutral: float, better: Better) -> str:
+    """Return what an interval says about a change."""
+    if low == high == neutral:
+        return "equal"
+    if low <= neutral <= high:
+        return "no difference shown"
+    return "better" if (low > neutral) == (better is Better.HIGHER) else "worse"
+
+
+def decision_rows(results: Results, decision: Decision) -> list[Json]:
+    """Return one row per candidate: its state, why, and its objectives on the printed split.
+
+    States: ``front``, ``dominated``, ``infeasible``, ``undefined`` and ``control``.
+    """
+    uncertainty = results.uncertainty
+    on_front = uncertainty.front if uncertainty else {}
+    is_chosen = uncertainty.chosen if uncertainty else {}
+    rows = []
+    for candidate in results.candidates:
+        label = candidate.label
+        state, why = _state(decision, label)
+        row: Json = {
+            "candidate": label,
+            "model": candidate.model,
+            "role": candidate.role,
+            "state": state,
+            "chosen": label == decision.chosen,
+            "why": why,
+            "share_front": on_front.get(label),
+            "share_chosen": is_chosen.get(label),
+        }
+        for selector in dict.fromkeys(o.selector for o in results.objectives):
+            number = results.numbers.find(label, results.printing, selector)
+            row |= {
+                str(selector): number.value,
+                f"{selector} low": number.low,
+                f"{selector} high": number.high,
+            }
+        rows.append(row)
+    return rows
+
+
+def _state(decision: Decision, label: str) -> tuple[str, str]:
+    """Return what the decision says about a candidate, and why."""
+    if label in decision.front:
+        return "front", ""
+    if label in decision.dominated:
+        return "dominated", f"by {', '.join(decision.dominated[label])}"
+    if label in decision.infeasible:
+        return "infeasible", "; ".join(decision.infeasible[label])
+    if label in decision.undefined:
+        return "undefined", decision.undefined[label]
+    return "control", "a yardstick, not a candidate"

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from shrinkproof.decision.choice import Decision, Objective
-from shrinkproof.errors import StoreError
-from shrinkproof.metrics.agreement import METRICS as AGREEMENT
-from shrinkproof.metrics.agreement import spelled_for
-from shrinkproof.metrics.names import SCALED, SCALED_BY_BASELINE
+from shrinkproof.decision.fronts import Front
+from shrinkproof.decision.uncertain import Uncertainty
+from shrinkproof.errors import StoreError, UsageError
 from shrinkproof.metrics.references import Reference
-from shrinkproof.metrics.robustness import GROUPS
-from shrinkproof.metrics.spelling import described
-from shrinkproof.protocols import Better, Measurement, Undefined
-from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Json, Record, key_of
-from shrinkproof.results.deciding import RuleCheck, decide_on, rules_on_report, with_trades
+from shrinkproof.protocols import Better, Undefined
+from shrinkproof.records import Candidate, Cell, Json, Record, key_of
+from shrinkproof.results.certificate import newest_certificate
+from shrinkproof.results.deciding import RuleCheck, decide_on, rules_on_report
 from shrinkproof.results.derived import read_summary, write_summary
+from shrinkproof.results.fronts import fronts_of
 from shrinkproof.results.imported import read_imported
+from shrinkproof.results.pictures import Pictures
+from shrinkproof.results.recording import derived_records, measured_records
 from shrinkproof.results.reference import reference_digest, reference_in
+from shrinkproof.results.uncertain import quality_tolerances, uncertainty_of, watched_of
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.spec.recipes import sweeps_of
 from shrinkproof.store import Shard, Store
 from shrinkproof.summary import (
-    CORRUPTED,
-    POOLED,
     Settings,
     Summary,
     Sweep,
@@ -42,19 +43,8 @@ from shrinkproof.table import Numbers, record_frame
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 8
+SUMMARY_VERSION: Final = 9
 """Raise it when derived numbers change: cached ones are then computed again."""
-
-_SIZES: Final = (
-    *("cost.parameters", "cost.nonzero", "cost.macs"),
-    *("cost.bytes", "cost.bytes_zip", "cost.bytes_dense", "cost.bytes_packed"),
-    *("cost.compression_ratio", "cost.compression_ratio_zip", "cost.compression_ratio_packed"),
-    *("cost.parameters_ratio", "cost.macs_ratio"),
-)
-_LATENCIES: Final = (
-    *("cost.latency_median", "cost.latency_p95", "cost.latency_ratio"),
-    "cost.memory_peak",
-)
 
 
 @dataclass(frozen=True)
@@ -103,6 +93,11 @@ class Results:
     def by_key(self) -> Mapping[str, Candidate]:
         """Candidates by key."""
         return {candidate.key: candidate for candidate in self.candidates}
+
+    def short(self, label: str) -> str:
+        """Return the shortest name of a candidate that is unique: without its only model."""
+        is_one = len({candidate.model for candidate in self.candidates}) == 1
+        return label.partition("/")[2] if is_one else label
 
     @cached_property
     def data(self) -> Json:
@@ -176,117 +171,32 @@ class Results:
     @cached_property
     def records(self) -> tuple[Record, ...]:
         """All numbers, measured and derived, one record each, in the order of the plan."""
-        return (*self._measured(), *self._derived())
+        return (*measured_records(self), *derived_records(self))
 
     def frame(self) -> pl.DataFrame:
         """Return the records as a tidy polars frame; ``to_pandas()`` gives the other kind."""
         return record_frame(self.records)
 
-    def _measured(self) -> Iterator[Record]:
-        failures = {failure["key"]: failure["message"] for failure in self.failures}
-        for cell in self.cells:
-            shard = self.shards.get(cell.key)
-            if shard is not None:
-                for measurement in shard.measurements:
-                    yield self._record(cell, measurement, shard.environment)
-                continue
-            reason = failures.get(cell.key) or failures.get(cell.candidate)
-            if reason is not None:
-                for measurement in self._without_value(cell, reason):
-                    yield self._record(cell, measurement, "", failed=True)
+    def write_records(self, path: Path | str) -> Path:
+        """Write all records, one row each, and return the path.
 
-    def _without_value(self, cell: Cell, reason: str) -> Iterator[Measurement]:
-        names = {
-            "scores": self.metrics,
-            "saliency": self._of_saliency(cell.method),
-            "size": _SIZES,
-            "latency": _LATENCIES,
-        }[cell.evaluator]
-        for name in names:
-            known = described(name)
-            unit, better = (known.unit, known.better.value) if known else ("", "none")
-            yield Measurement(name, None, unit, better, reason=reason)
+        Args:
+            path: the ending says which form: ``.csv``, ``.parquet`` or ``.jsonl``.
 
-    def _of_saliency(self, method: str) -> tuple[str, ...]:
-        """Return the names of the metrics of a method."""
-        spec = self.spec.measure.saliency
-        first = "" if spec is None else spec.methods_with_settings()[0][0]
-        return tuple(spelled_for(name, "" if method == first else method) for name in AGREEMENT)
-
-    def _derived(self) -> Iterator[Record]:
-        for row in self.summary.rows:
-            condition = Condition(row.condition, row.severity) if row.severity else CLEAN
-            cell = Cell("", row.candidate, "summary", row.form, row.split, condition)  # type: ignore[arg-type]
-            yield self._record(cell, row.measurement, "", condition=row.condition)
-
-    def _record(
-        self,
-        cell: Cell,
-        measurement: Measurement,
-        environment: str,
-        *,
-        failed: bool = False,
-        condition: str | None = None,
-    ) -> Record:
-        candidate = self.by_key[cell.candidate]
-        control = self.by_key.get(candidate.control)
-        dirty = self._dirty(candidate.model, cell.split, measurement.metric)
-        status = "failed" if failed else "undefined" if measurement.value is None else "ok"
-        told = [measurement.reason, *self._origins(cell, condition)]
-        if dirty and status == "ok":
-            status = "contaminated"
-            told.insert(0, dirty)
-        reason = "; ".join(text for text in told if text)
-        name = cell.condition.corruption if cell.split else ""
-        is_imitation = cell.form == "twin" and candidate.is_imitated
-        return Record(
-            study=self.spec.study,
-            cell=cell.key,
-            model=candidate.model,
-            recipe=candidate.recipe,
-            repeat=candidate.repeat,
-            role=candidate.role,
-            control="" if control is None else control.label,
-            evaluator=cell.evaluator,
-            form=cell.form,
-            split=cell.split,
-            slice=measurement.slice,
-            condition=name if condition is None else condition,
-            severity=cell.condition.severity,
-            metric=measurement.metric,
-            value=measurement.value,
-            unit=measurement.unit,
-            better=measurement.better,
-            low=measurement.low,
-            high=measurement.high,
-            interval=measurement.interval,
-            count=measurement.count,
-            basis="simulated" if is_imitation else measurement.basis,
-            status=status,
-            reason=reason,
-            environment=environment,
-        )
-
-    def _dirty(self, model: str, split: str, metric: str) -> str:
-        """Return why a number cannot be trusted: images of its split, or of its temperature."""
-        splits = self.data["contamination"].get(model, {})
-        found = [splits.get(split, "")]
-        if (SCALED in metric or SCALED_BY_BASELINE in metric) and splits.get("select"):
-            found.append(f"its temperature was fitted on the select split: {splits['select']}")
-        return "; ".join(filter(None, found))
-
-    def _origins(self, cell: Cell, condition: str | None) -> Iterator[str]:
-        """Yield what a record says about where its corrupted images come from."""
-        told = self.data.get("origins", {}).get(cell.split, {})
-        place = condition or cell.condition.corruption
-        if not cell.condition.is_clean:
-            found = [told.get(str(cell.condition), "")]
-        elif place in (CORRUPTED, POOLED):
-            found = list(told.values())
-        else:
-            members = GROUPS.get(place, (place,))
-            found = [text for at, text in told.items() if Condition.parse(at).corruption in members]
-        yield from filter(None, dict.fromkeys(found))
+        Raises:
+            UsageError: another ending.
+            StoreError: the file cannot be written.
+        """
+        target = Path(path)
+        forms = {".csv": "write_csv", ".parquet": "write_parquet", ".jsonl": "write_ndjson"}
+        if target.suffix not in forms:
+            raise UsageError(
+                f"records: the file must end in {', '.join(forms)}, got {target.name!r}"
+            )
+        content = io.BytesIO()
+        getattr(self.frame(), forms[target.suffix])(content)
+        self.store.write_bytes(target, content.getvalue())
+        return target
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -319,6 +229,9 @@ class Results:
                 "told": self.data.get("origins", {}),
                 "notes": list(self.data["notes"]),
             },
+            deciding=self.deciding,
+            watched=watched_of(self),
+            tolerances=quality_tolerances(self),
         )
 
     @property
@@ -387,6 +300,11 @@ class Results:
         """Return what is no number of one kind: exemplars, potentials, ranks, ..."""
         return [item.value for item in self.summary.exhibits if item.kind == kind]
 
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Small pictures of the images hit hardest."""
+        return Pictures(self.store)
+
     # decision
 
     @cached_property
@@ -416,7 +334,7 @@ class Results:
         """Front and choice, computed on the select split; None where the study asks for none."""
         if self.spec.select is None:
             return None
-        return with_trades(self, self.decide(self.objectives, self.constraints))
+        return self.decide(self.objectives, self.constraints)
 
     def decide(
         self, objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
@@ -428,6 +346,11 @@ class Results:
     def rules_on_report(self) -> tuple[RuleCheck, ...]:
         """The hard rules, checked for the chosen candidate on the images that are printed."""
         return rules_on_report(self)
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty | None:
+        """How sure front and choice are; None where the study asks for no choice."""
+        return uncertainty_of(self)
 
     def front(
         self, *, minimize: Sequence[str] = (), maximize: Sequence[str] = ()
@@ -444,6 +367,11 @@ class Results:
         ]
         return self.decide(objectives).front
 
+    @cached_property
+    def fronts(self) -> tuple[Front, ...]:
+        """Fronts of each network and across them; empty where the study has no objectives."""
+        return fronts_of(self)
+
     def report(self, path: Path | str | None = None) -> Path:
         """Write the report, one HTML file, and return its path; default ``report.html`` here.
 
@@ -456,6 +384,11 @@ class Results:
         target = self.store.path / "report.html" if path is None else Path(path)
         self.store.write_text(target, render(make_page(self)))
         return target
+
+    @property
+    def certificate(self) -> Json | None:
+        """The newest certificate, as written by `shrinkproof certify`; None where there is none."""
+        return newest_certificate(self.store)
 
     # caveats
 

@@ -23,6 +23,7 @@ from shrinkproof.models.reference import ModelField, ModelSpec
 from shrinkproof.protocols import Better
 from shrinkproof.records import SPLITS
 from shrinkproof.registry import Registry, Strings
+from shrinkproof.spec.certify import CertifyCheck, CertifySpec
 from shrinkproof.spec.document import MISSING, Document, Path, parse
 from shrinkproof.spec.problems import Problems, shown, unknown
 from shrinkproof.spec.recipes import NAME, NAME_RULE, RecipeCheck, RecipeSpec
@@ -35,6 +36,7 @@ from shrinkproof.spec.schema import (
     conditions_of,
 )
 from shrinkproof.spec.selection import SelectionCheck
+from shrinkproof.spec.tolerance import check_tolerances
 
 Conditions = dict[str, tuple[Severity, ...] | ConditionSet]
 
@@ -88,7 +90,7 @@ class _Loading:
         fields: dict[str, Any] = {}
         self._check_fields(content)
         for name, annotation in get_type_hints(StudySpec, include_extras=True).items():
-            if name in content and name not in ("models", "recipes", "conditions"):
+            if name in content and name not in ("models", "recipes", "conditions", "certify"):
                 fields[name] = self.read((name,), annotation)
         fields["models"] = self._each("models", ModelField)
         fields["recipes"] = self._each("recipes", RecipeSpec)
@@ -102,6 +104,7 @@ class _Loading:
         self._check_saliency(fields["conditions"])
         if isinstance(content.get("select"), dict):
             self._check_selection(fields["conditions"], scores)
+        fields["certify"] = self._certify(fields["conditions"])
         self.problems.raise_if_any()
         return StudySpec(**fields)
 
@@ -276,6 +279,14 @@ class _Loading:
             measured = None if conditions is None else conditions_of(conditions)
             SaliencyCheck(self.problems, self._mapping("models"), measured).check(spec)
 
+    def _certify(self, conditions: Conditions | None) -> CertifySpec | None:
+        if self.document.at(("certify",)) in (MISSING, None):
+            return None
+        measured = None if conditions is None else conditions_of(conditions)
+        chooses = isinstance(self.document.at(("select",)), dict)
+        check = CertifyCheck(self.problems, self.read, self._splits(), measured, chooses)
+        return check.check()
+
     def _check_selection(
         self, conditions: Conditions | None, scores: tuple[str, ...] | None
     ) -> None:
@@ -298,6 +309,8 @@ class _Loading:
             is_apart,
             self._columns(),
         ).check(chosen)
+        tolerance = self.document.at(("select", "tolerance"))
+        check_tolerances(self.problems, tolerance, [*chosen["minimize"], *chosen["maximize"]])
 
     def _columns(self) -> frozenset[str] | None:
         """Return the columns by whose values results are also reported; None where unknown."""

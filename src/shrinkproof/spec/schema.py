@@ -13,8 +13,10 @@ from shrinkproof.protocols import Better
 from shrinkproof.records import CLEAN, Condition
 from shrinkproof.registry import Strings, component
 from shrinkproof.selectors import Constraint, Selector
+from shrinkproof.spec.certify import CertifySpec
 from shrinkproof.spec.recipes import RecipeSpec, build_recipes
 from shrinkproof.spec.saliency import SaliencySpec
+from shrinkproof.spec.tolerance import ToleranceField
 
 Severity = Annotated[int, Field(ge=1, le=5)]
 Positive = Annotated[int, Field(ge=1)]
@@ -190,12 +192,16 @@ class SelectSpec:
         require: constraints, ``selector op number``, that the choice must meet.
         rule: ``knee`` (closest to the best of every objective) or ``lexicographic`` (the first
             objective decides, the next ones break ties).
+        tolerance: objective -> by how much it may be worse and still count as no worse: a number in
+            its unit, or a percentage for costs. Without one it is 1 % for sizes and operations,
+            5 % for times and memory, and for other metrics their margin in ``measure.margins``.
     """
 
     minimize: Strings = ()
     maximize: Strings = ()
     require: Strings = ()
     rule: Literal["knee", "lexicographic"] = "knee"
+    tolerance: dict[str, ToleranceField] = Field(default_factory=dict)
 
     def objectives(self) -> tuple[tuple[Selector, Better], ...]:
         """Return every objective with its better direction, minimized ones first.
@@ -240,6 +246,8 @@ class StudySpec:
             candidate's robustness is compared with theirs at equal clean accuracy.
         threads: threads of every computation; part of the identity of results.
         select: how one candidate is chosen; None where the study only measures.
+        certify: what is promised of new images, and which candidates are tested for it; None where
+            nothing is.
     """
 
     study: str
@@ -255,6 +263,7 @@ class StudySpec:
     snapshots: Annotated[int, Field(ge=0, le=50)] = 0
     threads: Positive = 1
     select: SelectSpec | None = None
+    certify: CertifySpec | None = None
 
     def candidate_recipes(self) -> dict[str, tuple[Any, ...]]:
         """Return the steps of every recipe by full name, in the order of the study file.

@@ -24,17 +24,31 @@ from shrinkproof.statistics.intervals import (
     paired_interval,
 )
 from shrinkproof.statistics.margins import equivalence, images_needed, noninferiority
+from shrinkproof.statistics.planning import units_needed
 from shrinkproof.statistics.ranks import RankTest, friedman, wilcoxon_holm, wilcoxon_signed_rank
 from shrinkproof.statistics.repeats import Repeats, across_repeats
+from shrinkproof.statistics.risk import RiskTest, independent_units, risk_test
+from shrinkproof.statistics.tails import (
+    BETTING,
+    BINOMIAL,
+    HOEFFDING_BENTKUS,
+    RiskMethod,
+    betting_p,
+    binomial_p,
+    hoeffding_bentkus_p,
+)
 from shrinkproof.statistics.terms import Kind, Terms, difference, estimate, replicates
 from shrinkproof.statistics.weights import bootstrap_weights
 
 __all__ = [
+    "BETTING",
+    "BINOMIAL",
     "BOOTSTRAP",
     "DEVIATION",
     "DEVIATION_PAIRED",
     "EXACT",
     "EXACT_PAIRED",
+    "HOEFFDING_BENTKUS",
     "MINIMUM_OUTCOMES",
     "MINIMUM_PER_COLUMN",
     "MINIMUM_UNITS",
@@ -43,22 +57,30 @@ __all__ = [
     "Kind",
     "RankTest",
     "Repeats",
+    "RiskMethod",
+    "RiskTest",
     "Terms",
     "across_repeats",
+    "betting_p",
+    "binomial_p",
     "bootstrap_weights",
     "clopper_pearson",
     "difference",
     "equivalence",
     "estimate",
     "friedman",
+    "hoeffding_bentkus_p",
     "holm",
     "images_needed",
+    "independent_units",
     "interval",
     "intervals",
     "mcnemar",
     "noninferiority",
     "paired_interval",
     "replicates",
+    "risk_test",
+    "units_needed",
     "wilcoxon_holm",
     "wilcoxon_signed_rank",
 ]

@@ -96,6 +96,7 @@ class Study:
         from shrinkproof.environment import capture, environment_key
         from shrinkproof.results import Results
         from shrinkproof.store import Store
+        from shrinkproof.study.picturing import keep_pictures
         from shrinkproof.study.plan import make_plan
         from shrinkproof.study.progress import Silence
         from shrinkproof.study.running import Runner
@@ -119,14 +120,17 @@ class Study:
         )
         store.write_plan(plan.candidates, plan.cells)
         forget_workplace()
+        told = progress or Silence()
         Runner(
             self.inputs,
             wanted,
             store,
             engine or Inline(),
             environment,
-            progress or Silence(),
+            told,
             retry,
             frozenset([*(c.key for c in plan.candidates), *(c.key for c in plan.cells)]),
         ).run()
-        return Results.load(store.path)
+        found = Results.load(store.path)
+        keep_pictures(found, self.inputs, told)
+        return found

@@ -218,6 +218,7 @@ def _make(place: Workplace, store: Store, candidate: Candidate) -> Json:
             "cost.bytes_dense": file_bytes(folder / "weights.safetensors"),
             "cost.bytes_packed": file_bytes(folder / "weights.packed.safetensors"),
             "input_shape": list(base.input_shape),
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         }
 
     store.write_candidate(candidate, write)

@@ -27,10 +27,12 @@ from shrinkproof.summary.exemplars import hit_hardest
 from shrinkproof.summary.fidelity import agreement
 from shrinkproof.summary.hypotheses import p_values
 from shrinkproof.summary.maps import Maps
+from shrinkproof.summary.matched import matched
 from shrinkproof.summary.nulls import null_numbers
 from shrinkproof.summary.potential import potentials
 from shrinkproof.summary.ranks import ranked
 from shrinkproof.summary.repeats import repeated
+from shrinkproof.summary.resampled import resampled
 from shrinkproof.summary.robustness import robustness
 from shrinkproof.summary.run import Run
 from shrinkproof.summary.saliency import saliency_of
@@ -45,6 +47,7 @@ from shrinkproof.summary.values import (
     Exhibit,
     Number,
     Read,
+    Resampled,
     Settings,
     Summary,
     Sweep,
@@ -55,6 +58,7 @@ __all__ = [
     "POOLED",
     "Derived",
     "Exhibit",
+    "Resampled",
     "Settings",
     "Summary",
     "Sweep",
@@ -91,6 +95,7 @@ OF_RUNS: Final[tuple[Callable[[Run, Sequence[Derived]], Found], ...]] = (
     potentials,
     ranked,
     correlated,
+    matched,
     saliency_of,
 )
 """What comes from all candidates together, and from the numbers found before."""
@@ -129,6 +134,7 @@ def summarize(
     return Summary(
         rows=tuple(with_doubts(run, row) for row in found if isinstance(row, Derived)),
         exhibits=tuple(item for item in found if isinstance(item, Exhibit)),
+        resampled=resampled(run),
     )
 
 
@@ -160,6 +166,7 @@ def _of_sight(run: Run, split: Split, sight: Sight, references: Mapping[str, Sig
     yield from split.emit(
         sight.candidate, {(name, *sight.place): n for name, n in extra.items()}, caveats
     )
+    split.see(sight)
     sight.numbers |= {name: n for name, n in extra.items() if not isinstance(n, Undefined)}
     for family in OF_SIGHTS:
         yield from family(run, split, sight, references)

@@ -65,15 +65,17 @@ class _Class:
 def recalls(run: Run, split: Split, candidate: Candidate) -> Iterator[Derived]:
     """Yield recall per class, its change, and the class that lost most; clean and corrupted.
 
-    Only on the split whose numbers are printed, and not under each condition: there would be as
-    many numbers as images.
+    On the split whose numbers are printed; on the one that decides recall alone, where a rule asks
+    for it. Not under each condition: there would be as many numbers as images.
     """
     images = split.images
     own = _right(split, candidate.key)
-    if split.name != run.printing or images is None or not own:
+    is_printed = split.name == run.printing
+    if images is None or not own or not (is_printed or _is_asked(run, split)):
         return
     baseline = run.baseline(candidate)
-    other = {} if candidate.role == "baseline" else _right(split, baseline.key)
+    is_compared = is_printed and candidate.role != "baseline"
+    other = _right(split, baseline.key) if is_compared else {}
     changed: dict[str, dict[str, Terms]] = {place: {} for place in own if place in other}
     classes = list(_classes(split, images))
     for one in classes:
@@ -84,6 +86,13 @@ def recalls(run: Run, split: Split, candidate: Candidate) -> Iterator[Derived]:
         yield from _rows(split, candidate.key, one, terms)
     for place, found in changed.items():
         yield _worst(split, candidate.key, place, classes, found)
+
+
+def _is_asked(run: Run, split: Split) -> bool:
+    """Return whether a rule of the decision is about one class."""
+    settings = run.settings
+    named = any(text.startswith(f"{RECALL}{{") for text in settings.watched)
+    return named and split.name == settings.deciding
 
 
 def class_names(settings: Settings, num_classes: int) -> tuple[str, ...]:

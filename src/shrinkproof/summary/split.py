@@ -31,6 +31,7 @@ from shrinkproof.summary.values import (
     measured,
     value_of,
 )
+from shrinkproof.summary.watched import Watch, parts_of
 
 Stored = Callable[[str], Mapping[str, float]]
 """Cell key -> the numbers of all its images that were stored with it."""
@@ -220,6 +221,9 @@ class Split:
         self.count = 0
         self.images: Images | None = None
         self.totals: dict[str, Totals] = {}
+        self.watch: Watch | None = None
+        if settings.watched and settings.deciding == name:
+            self.watch = Watch(settings.watched, settings.conditions)
         self._read = read
         self._stored = stored
         self._cells: dict[tuple[str, Condition, str], Cell] = {
@@ -303,6 +307,23 @@ class Split:
                 found.numbers[name] = stored[name]
         return found if found.numbers or predictions is not None else None
 
+    def see(self, sight: Sight) -> None:
+        """Keep what the decision needs of a candidate under a condition, on the split for that."""
+        predictions = sight.predictions
+        if self.watch is None or predictions is None:
+            return
+        numbers: dict[Key, Number | Undefined] = {
+            (metric, *sight.place): number for metric, number in sight.numbers.items()
+        }
+        parts = {}
+        if self.watch.parts:
+            is_right_N1 = np.equal(predictions.prediction(), predictions.target)[:, None]
+            numbers["accuracy.recall", *sight.place] = Terms(
+                values=is_right_N1.astype(np.float32), is_binary=True
+            )
+            parts = parts_of(self.watch.parts, predictions, self.settings.classes)
+        self.watch.see(sight.candidate, numbers, self.weights, parts)
+
     def intervals(self, terms: Mapping[str, Terms]) -> Mapping[str, Interval]:
         """Return the interval of each metric; where only numbers are known there is none."""
         known = {name: item for name, item in terms.items() if len(item) == self.count}
@@ -317,6 +338,8 @@ class Split:
         caveats: Mapping[Key, str] | None = None,
     ) -> list[Derived]:
         """Return numbers of a candidate as rows, those with terms with their intervals."""
+        if self.watch is not None:
+            self.watch.see(candidate, numbers, self._weights)
         labels = {key: "@".join(map(str, key)) for key in numbers}
         stated = self.intervals(
             {labels[key]: number for key, number in numbers.items() if isinstance(number, Terms)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+from numpy.typing import NDArray
 
 from shrinkproof.metrics.names import NULL_MEAN, NULL_P, NULL_Q95
 from shrinkproof.metrics.robustness import CORRUPTED as CORRUPTED
@@ -67,6 +69,38 @@ class Exhibit:
     value: Json
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Resampled:
+    """The numbers that decide on every resampled data set, and every pair of candidates compared.
+
+    R resampled data sets, C candidates, W watched selectors, T of them tested. A p-value that is
+    not stated is NaN, and ``reasons`` says why.
+
+    Attributes:
+        candidates: C keys.
+        watched: W spelled selectors.
+        tested: T spelled selectors, the objectives that are measured on images.
+        values: (R, C, W) float32; NaN where a candidate has no such number.
+        no_worse: (T, C, C) p-value of the row losing at least the tolerance to the column.
+        better: (T, C, C) p-value of the row being no better than the column.
+        spread: (T, C, C) standard deviation of the difference per independent image.
+        reasons: (T, C, C) position in ``texts`` of why p-values are not stated.
+        texts: the reasons; the first one is empty.
+        images: number of images, N.
+    """
+
+    candidates: tuple[str, ...]
+    watched: tuple[str, ...]
+    tested: tuple[str, ...]
+    values: NDArray[Any]
+    no_worse: NDArray[Any]
+    better: NDArray[Any]
+    spread: NDArray[Any]
+    reasons: NDArray[Any]
+    texts: tuple[str, ...]
+    images: int
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Everything derived from the cells of a run.
@@ -74,10 +108,13 @@ class Summary:
     Attributes:
         rows: derived numbers.
         exhibits: what is no number, in the order in which it was found.
+        resampled: what the uncertainty of the decision is made of; None where the study decides
+            nothing, or there are no predictions.
     """
 
     rows: tuple[Derived, ...]
     exhibits: tuple[Exhibit, ...] = ()
+    resampled: Resampled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +149,10 @@ class Settings:
         reference: what corruption errors are relative to, see ``RobustnessSpec``.
         origins: what is special about the corrupted images, for numbers that need certain ones.
         printing: split whose numbers are printed; empty for report, or select without one.
+        deciding: split on which candidates are compared; empty where nothing is decided.
+        watched: spelled selectors of the objectives and rules that decide.
+        tolerances: spelled objective -> by how much it may be worse and still count as no worse,
+            in its unit; only those that are measured on images.
     """
 
     form: str
@@ -125,6 +166,9 @@ class Settings:
     reference: Json = field(default_factory=dict)
     origins: Json = field(default_factory=dict)
     printing: str = ""
+    deciding: str = ""
+    watched: tuple[str, ...] = ()
+    tolerances: Mapping[str, float] = field(default_factory=dict)
 
 
 def value_of(number: Number) -> float:

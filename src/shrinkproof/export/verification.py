@@ -1,0 +1,203 @@
+"""The written files, loaded again and compared with each other and with what the run has kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shrinkproof.artifacts import candidate as files
+from shrinkproof.errors import ExportError
+from shrinkproof.evaluators.subject import Scene
+from shrinkproof.export.agreement import STORED, Comparison, compared, logits_of
+from shrinkproof.export.program import Predict, load_program, predict_with, write_program
+from shrinkproof.export.source import Source
+from shrinkproof.records import CLEAN, Candidate, Cell, Condition
+from shrinkproof.results import Results
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PROGRAM: Final = "model.pt2"
+"""The network as a program of ``torch.export``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What the comparison of the written files gave.
+
+    Attributes:
+        agreement: every pair that was compared.
+        missing: file that was not written -> why.
+    """
+
+    agreement: tuple[Comparison, ...]
+    missing: Mapping[str, str]
+
+
+def write_and_verify(
+    folder: Path, results: Results, candidate: Candidate, source: Source, count: int
+) -> Verified:
+    """Write the program beside the copied files, load all again, and compare them.
+
+    Images are the first ones of the printed split, clean and under the hardest condition that was
+    measured.
+
+    Args:
+        folder: holds copies of the candidate's files.
+        results: the run.
+        candidate: whose files they are.
+        source: its images and base network.
+        count: number of images.
+
+    Raises:
+        ExportError: the files do not agree as they must.
+    """
+    twin = _reloaded(folder, source)
+    missing: dict[str, str] = {}
+    try:
+        write_program(twin, source.base.input_shape, folder / PROGRAM)
+    except ExportError as error:
+        (folder / PROGRAM).unlink(missing_ok=True)
+        missing[PROGRAM] = str(error)
+    forms = dict(_forms(folder, twin, source.inputs.spec.threads))
+    found: list[Comparison] = []
+    for condition in _conditions(results, candidate):
+        world = None if condition.is_clean else source.inputs.world(source.images)
+        scene = Scene(source.images, condition, world, source.inputs.spec.data.batch)
+        number = min(count, len(source.images))
+        logits = logits_of(scene, source.base.preprocess, forms, number)
+        stored = _stored(results, candidate, condition, source.images.index[:number])
+        found += _comparisons(results, candidate, str(condition), logits, stored)
+    if candidate.is_imitated and PROGRAM not in missing:
+        found, reason = _without_bad_program(found)
+        if reason:
+            (folder / PROGRAM).unlink()
+            missing[PROGRAM] = reason
+    for item in found:
+        if _is_demanded(item, results, candidate):
+            item.check()
+    return Verified(tuple(found), missing)
+
+
+def _without_bad_program(found: list[Comparison]) -> tuple[list[Comparison], str]:
+    """Return what is left where a program imitates the integers of the file badly, and why.
+
+    Better no program than a wrong one: the file itself is what was measured.
+    """
+    own = [item for item in found if item.first == PROGRAM]
+    bad = [item for item in own if item.second == files.NETWORK and not item.is_met]
+    if not bad:
+        return found, ""
+    worst = min(bad, key=lambda item: item.same)
+    reason = (
+        f"its simulated integers give the class of {files.NETWORK} for only {worst.same} of "
+        f"{worst.images} images under {worst.condition}"
+    )
+    return [item for item in found if item not in own], reason
+
+
+def _is_demanded(item: Comparison, results: Results, candidate: Candidate) -> bool:
+    """Return whether two forms must agree, or only say how far they do.
+
+    Where PyTorch only imitates the file's integers, the form that was measured counts.
+    """
+    is_measured = item.second == STORED or PROGRAM in (item.first, item.second)
+    return is_measured or not candidate.is_imitated or results.form == "twin"
+
+
+def _reloaded(folder: Path, source: Source) -> nn.Module:
+    """Return the network from the written files, after comparing both forms of its weights."""
+    import torch
+
+    twin = files.load_candidate(folder, source.base.module, packed=False)
+    packed = files.load_candidate(folder, source.base.module, packed=True).state_dict()
+    different = [n for n, t in twin.state_dict().items() if not torch.equal(t, packed[n])]
+    if different:
+        raise ExportError(
+            f"{files.PACKED}: must hold the numbers of {files.WEIGHTS}, got others in "
+            f"{', '.join(different[:3])}; make the candidate again in a new run directory"
+        )
+    return twin
+
+
+def _forms(folder: Path, twin: nn.Module, threads: int) -> Iterator[tuple[str, Predict]]:
+    from shrinkproof.artifacts.session import Session
+
+    yield files.NETWORK, Session(folder / files.NETWORK, threads=threads)
+    yield files.WEIGHTS, predict_with(twin)
+    if (folder / PROGRAM).is_file():
+        yield PROGRAM, load_program(folder / PROGRAM)
+
+
+def _conditions(results: Results, candidate: Candidate) -> tuple[Condition, ...]:
+    """Return the clean condition, and the hardest corrupted one that was measured.
+
+    Raises:
+        ExportError: the candidate was not measured on clean images.
+    """
+    measured = {
+        shard.cell.condition: None
+        for shard in results.shards.values()
+        if _is_score(results, candidate, shard.cell)
+    }
+    if CLEAN not in measured:
+        raise ExportError(
+            f"{candidate.label}: must be measured on the {results.printing} split to be exported, "
+            "got no predictions of clean images; finish the run"
+        )
+    corrupted = [condition for condition in measured if not condition.is_clean]
+    hardest = max(corrupted, key=lambda condition: condition.severity, default=None)
+    return (CLEAN,) if hardest is None else (CLEAN, hardest)
+
+
+def _is_score(results: Results, candidate: Candidate, cell: Cell) -> bool:
+    place = (cell.evaluator, cell.candidate, cell.split, cell.form)
+    return place == ("scores", candidate.key, results.printing, results.form)
+
+
+def _stored(
+    results: Results, candidate: Candidate, condition: Condition, index: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the logits that the run has kept for the first images.
+
+    Raises:
+        ExportError: they are missing, or of other images.
+    """
+    (key,) = (
+        shard.cell.key
+        for shard in results.shards.values()
+        if _is_score(results, candidate, shard.cell) and shard.cell.condition == condition
+    )
+    kept = results.store.read_predictions(key)
+    if kept is None or not np.array_equal(kept.index[: len(index)], index):
+        what = "none that can be read" if kept is None else "those of other images"
+        raise ExportError(
+            f"{candidate.label}: the run must hold its predictions under {condition}, got {what}; "
+            "run the study again in a new directory"
+        )
+    return np.asarray(kept.logits[: len(index)], dtype=np.float32)
+
+
+def _comparisons(
+    results: Results,
+    candidate: Candidate,
+    condition: str,
+    logits: Mapping[str, NDArray[np.float32]],
+    stored: NDArray[np.float32],
+) -> Iterator[Comparison]:
+    """Yield the measured form against the run, and every file against those before it."""
+    is_float = not candidate.is_imitated
+    measured = files.WEIGHTS if results.form == "twin" else files.NETWORK
+    yield compared((measured, logits[measured]), (STORED, stored), condition, is_exact=is_float)
+    names = list(logits)
+    for position, name in enumerate(names):
+        for other in names[:position]:
+            is_exact = is_float or other != files.NETWORK
+            yield compared(
+                (name, logits[name]), (other, logits[other]), condition, is_exact=is_exact
+            )
