@@ -209,7 +209,7 @@ def test_junit_has_one_case_for_each_rule(call: Call, finished_run: Path, tmp_pa
         (("--rule", "accuracy.top1 >= 0.9"), "must have a condition, got none; write accuracy"),
         (("--rule", "ratio(cost.bytes) <= 1"), "give --against BASELINE_DIR"),
         (("--rule", "cost.bytes > 0", "--looks", "3"), "--ledger: must come with --looks"),
-        (("nobody", "--rule", "cost.bytes > 0"), "nobody: must be a candidate of"),
+        (("nobody", "--rule", "cost.bytes > 0"), "unknown candidate 'nobody'"),
     ],
 )
 def test_wrong_usage_ends_with_2(

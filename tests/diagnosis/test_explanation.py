@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from shrinkproof.diagnosis import explain
-from shrinkproof.diagnosis.explanation import candidate_of
 from shrinkproof.diagnosis.rules import baseline_of
-from shrinkproof.errors import UsageError
+from shrinkproof.errors import UnknownNameError, UsageError
 from shrinkproof.results import Results
+from shrinkproof.results.naming import find_candidate
 
 BROKEN = "accuracy.top1@clean >= 0.999"
 
@@ -23,10 +23,10 @@ def results(finished_run: Path) -> Results:
 
 
 def test_a_candidate_is_named_by_its_label_or_its_recipe(results: Results) -> None:
-    assert candidate_of(results, "net/cluster8").label == "net/cluster8"
-    assert candidate_of(results, "cluster8").label == "net/cluster8"
-    with pytest.raises(UsageError, match=r"unknown candidate .*did you mean .*cluster8"):
-        candidate_of(results, "cluster9")
+    assert find_candidate(results, "net/cluster8").label == "net/cluster8"
+    assert find_candidate(results, "cluster8").label == "net/cluster8"
+    with pytest.raises(UnknownNameError, match=r"unknown candidate .*did you mean .*cluster8"):
+        find_candidate(results, "cluster9")
     with pytest.raises(UsageError, match="must be a compressed candidate, got a baseline"):
         explain(results, "baseline")
     with pytest.raises(UsageError, match=r"rule 'top1 > 1': must be"):
@@ -110,4 +110,4 @@ def test_an_explanation_is_plain_json(results: Results) -> None:
 
 
 def test_a_candidate_has_the_baseline_of_its_model(results: Results) -> None:
-    assert baseline_of(results, candidate_of(results, "cluster8")).label == "net/baseline"
+    assert baseline_of(results, find_candidate(results, "cluster8")).label == "net/baseline"

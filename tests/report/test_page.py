@@ -32,16 +32,22 @@ class Reader(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.tags, self.attributes, self.ids, self.words = [], [], [], []
+        self.sections, self.scripts, self._inside = [], [], ""
         self.feed(html)
         self.text = re.sub(r"\s+", " ", " ".join(self.words)).replace("\xa0", " ")
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
+        self._inside = tag
+        self.sections += [value for name, value in attrs if (tag, name) == ("section", "id")]
         self.attributes += [(tag, name, value or "") for name, value in attrs]
         self.ids += [value for name, value in attrs if name == "id"]
 
     def handle_data(self, data):
-        self.words.append(data)
+        (self.scripts if self._inside == "script" else self.words).append(data)
+
+    def handle_endtag(self, tag):
+        self._inside = "" if tag == self._inside else self._inside
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +76,7 @@ def row_of(page, recipe, metric, condition="", split="report"):
 
 
 def test_sections_stand_in_order(reader):
-    sections = [i for i in reader.ids if "-" not in i]
-    assert sections == [
+    assert reader.sections == [
         "answer",
         "tradeoff",
         "candidates",
@@ -85,8 +90,7 @@ def test_sections_stand_in_order(reader):
     ]
 
 
-def test_nothing_is_fetched_and_nothing_runs(reader, html):
-    assert "script" not in reader.tags
+def test_nothing_is_fetched(reader, html):
     assert not {"link", "iframe", "object", "embed", "base"} & set(reader.tags)
     for tag, name, value in reader.attributes:
         assert not name.startswith("on"), (tag, name)
@@ -335,8 +339,9 @@ def evil_page():
 def test_every_string_is_escaped():
     html = render(evil_page())
     reader = Reader(html)
-    assert "script" not in reader.tags
-    assert "<script" not in html
+    # The data, the bundle and the page's own script.
+    assert html.count("<script") == reader.tags.count("script") == 3
+    assert all(EVIL not in text for text in reader.scripts)
     # Title, heading, caveat, choice, table, figure label, failure and provenance at least.
     assert reader.text.count(EVIL) > 20
 
@@ -416,7 +421,7 @@ def test_missing_columns_are_named():
 
 
 def test_the_page_is_small(html):
-    assert len(html.encode()) < 700_000
+    assert len(html.encode()) < 1_200_000
 
 
 def test_rendering_never_imports_torch():

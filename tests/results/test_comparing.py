@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shrinkproof.errors import UsageError
+from shrinkproof.errors import UnknownNameError, UsageError
 from shrinkproof.records import Condition
 from shrinkproof.results import Results
 from shrinkproof.results.comparing import Comparison, Row, compare
@@ -201,7 +201,7 @@ def test_the_model_may_be_left_out(found: Results, name: str, label: str) -> Non
 
 
 def test_unknown_and_ambiguous_names_are_refused(found: Results) -> None:
-    with pytest.raises(UsageError, match=r"unknown candidate 'prune0\.7'; did you mean"):
+    with pytest.raises(UnknownNameError, match=r"unknown candidate 'prune0\.7'; did you mean"):
         find_candidate(found, "prune0.7")
     twins = tuple(replace(c, model="net2", key=f"2{c.key}") for c in found.candidates)
     double = Results(found.store, found.spec, found.candidates + twins, found.cells)

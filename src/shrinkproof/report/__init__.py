@@ -1,1 +1,1 @@
-"""One self-contained page that shows what compression did, without network and without script."""
+"""One self-contained page that shows what compression did: no network, complete without script."""

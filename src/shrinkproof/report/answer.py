@@ -48,7 +48,7 @@ class Answer:
     words: tuple[tuple[str, str], ...]
     facts: tuple[Fact, ...]
     why: tuple[str, ...]
-    alternatives: tuple[tuple[str, str], ...]
+    alternatives: tuple[tuple[str, str, str], ...]
     set_aside: tuple[tuple[str, str], ...]
     caveats: tuple[str, ...]
 
@@ -64,7 +64,7 @@ def answer(view: View, caveats: Sequence[str], margins: Mapping[str, float]) -> 
         facts=facts,
         why=decision.why if decision else (),
         alternatives=tuple(
-            (view.short.get(other.label, other.label), other.why)
+            (view.short.get(other.label, other.label), other.why, other.trade)
             for other in (decision.alternatives if decision else ())
         ),
         set_aside=_set_aside(view),

@@ -50,8 +50,11 @@ class Calibration:
     diagrams: tuple[Diagram, ...]
 
 
-def tradeoffs(view: View) -> list[Tradeoff]:
-    """Return the first objective against each other one; quality against size without a choice."""
+def pairs(view: View) -> list[tuple[Column, Column]]:
+    """Return the axes of the trade-off plots: each other objective, and the first one.
+
+    Without two objectives it is quality against size.
+    """
     columns = [view.column(selector) for selector in view.objectives]
     size = Column("cost.bytes", ("", 0))
     if len(columns) < 2:
@@ -59,10 +62,14 @@ def tradeoffs(view: View) -> list[Tradeoff]:
             *columns,
             *(c for c in (Column(view.rows.quality, CLEAN), size) if c not in columns),
         ]
-    y = columns[0]
+    return [(x, columns[0]) for x in columns[1 : _PLOT_LIMIT + 1]]
+
+
+def tradeoffs(view: View) -> list[Tradeoff]:
+    """Return the first objective against each other one; quality against size without a choice."""
     return [
         plot
-        for i, x in enumerate(columns[1 : _PLOT_LIMIT + 1])
+        for i, (x, y) in enumerate(pairs(view))
         if (plot := _tradeoff(view, x, y, f"front{i}")) is not None
     ]
 
@@ -83,13 +90,13 @@ def _tradeoff(view: View, x: Column, y: Column, name: str) -> Tradeoff | None:
             pairs.append((label, rows[0], rows[1]))
     if not pairs:
         return None
-    x_scale = _scale(x, [pair[1] for pair in pairs])
-    y_scale = _scale(y, [pair[2] for pair in pairs])
+    x_scale = scale_of(x, [pair[1] for pair in pairs])
+    y_scale = scale_of(y, [pair[2] for pair in pairs])
     named = _named(view, [label for label, _, _ in pairs])
     marks = [
         _mark(view, label, across, up, (x_scale, y_scale), named) for label, across, up in pairs
     ]
-    titles = {"x_title": _title(view, x, x_scale), "y_title": _title(view, y, y_scale)}
+    titles = {"x_title": title_of(view, x, x_scale), "y_title": title_of(view, y, y_scale)}
     sizes = {"wide": WIDE, "narrow": NARROW}
     drawn = {
         kind: figures.tradeoff(marks, name=f"{name}-{kind}", width=w, height=h, **titles)
@@ -104,12 +111,14 @@ def _tradeoff(view: View, x: Column, y: Column, name: str) -> Tradeoff | None:
     )
 
 
-def _scale(column: Column, rows: Sequence[Row]) -> wording.Scale:
+def scale_of(column: Column, rows: Sequence[Row]) -> wording.Scale:
+    """Return how an axis prints its numbers; at least one row, all with values."""
     largest = max(abs(row["value"]) for row in rows)
     return wording.scale(column.metric, rows[0]["unit"], largest)
 
 
-def _title(view: View, column: Column, scale: wording.Scale) -> str:
+def title_of(view: View, column: Column, scale: wording.Scale) -> str:
+    """Return the title of an axis: name, unit, direction."""
     arrows = {"higher": "higher is better", "lower": "lower is better"}
     parts = [column.name, scale.suffix.strip()]
     hint = arrows.get(view.rows.unit(column.metric)[1], "")
@@ -147,7 +156,7 @@ def _mark(
     x, y = scales[0].factor, scales[1].factor
     return figures.Mark(
         label=view.short[label] if label in named else "",
-        kind=_kind(view, label),
+        kind=kind_of(view, label),
         x=across["value"] * x,
         y=up["value"] * y,
         x_low=None if across["low"] is None else across["low"] * x,
@@ -155,10 +164,12 @@ def _mark(
         y_low=None if up["low"] is None else up["low"] * y,
         y_high=None if up["high"] is None else up["high"] * y,
         is_chosen=label == view.chosen,
+        number=view.labels.index(label),
     )
 
 
-def _kind(view: View, label: str) -> str:
+def kind_of(view: View, label: str) -> str:
+    """Return as what a candidate is drawn, see `figures.SYMBOLS`."""
     role = view.by_label[label].role
     if role != "recipe":
         return role

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from shrinkproof.report import (
     across,
@@ -19,9 +19,6 @@ from shrinkproof.report import (
     verdicts,
 )
 from shrinkproof.report.view import CLEAN, CORRUPTED, Column, View
-
-HIT_LIMIT: Final = 4
-"""Candidates whose hardest-hit images are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,10 @@ class Evidence:
 
 
 def evidence(
-    view: View, exhibits: Mapping[str, Sequence[Mapping[str, Any]]], margins: Mapping[str, float]
+    view: View,
+    exhibits: Mapping[str, Sequence[Mapping[str, Any]]],
+    margins: Mapping[str, float],
+    images: Mapping[str, Sequence[samples.HitImage]],
 ) -> Evidence:
     """Return the evidence of a page; what was not measured is empty."""
     several = len(view.models) > 1
@@ -92,7 +92,7 @@ def evidence(
         flips=samples.flips(view),
         tests=verdicts.verdicts(view, margins),
         damage=samples.damage(view),
-        hit=samples.hit_hardest(view, exhibits.get("exemplars", ()), HIT_LIMIT),
+        hit=samples.hit_hardest(view, exhibits.get("exemplars", ()), images),
         potentials=potential.potentials(exhibits.get("potential", ()), several_models=several),
         maps=looks.tables(view),
         strips=looks.strips(view, exhibits.get("heatmaps", ())),

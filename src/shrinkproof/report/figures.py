@@ -51,6 +51,8 @@ _SPARE: Final = re.compile(
 """What the renderer writes for its own viewer; half of the file, and nothing that is seen."""
 
 _TAG: Final = re.compile(r"<[^>]+>")
+_NUMBERED: Final = re.compile(r'aria-label="candidate-(\d+)"')
+"""What `numbered` leaves at the marks of a candidate."""
 _LONG: Final = re.compile(r"-?\d+\.\d{3,}")
 """Coordinates of more than two decimals; nobody sees a hundredth of a pixel."""
 
@@ -99,6 +101,7 @@ class Mark:
         x: cost, with ``x_low`` and ``x_high`` where an interval is stated.
         y: quality, with ``y_low`` and ``y_high`` where an interval is stated.
         is_chosen: draw the ring of the chosen candidate.
+        number: position of the candidate on the page, for the script; None for none.
     """
 
     label: str
@@ -110,6 +113,7 @@ class Mark:
     y_low: float | None = None
     y_high: float | None = None
     is_chosen: bool = False
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +145,8 @@ def svg(chart: Any, *, name: str, description: str) -> str:
         name: unique among the figures of the page; letters, digits and hyphens.
         description: text alternative for readers who do not see the figure.
     """
-    spec = chart.to_dict(validate=False)
-    spec["config"] = _CONFIG
-    spec["background"] = "transparent"
-    spec["padding"] = 4
-    text: str = vl_convert.vegalite_to_svg(spec)
-    text = _SPARE.sub("", text)
+    text: str = vl_convert.vegalite_to_svg(themed(chart.to_dict(validate=False)))
+    text = _NUMBERED.sub(r'data-c="\1"', _SPARE.sub("", text))
     text = _TAG.sub(lambda tag: _LONG.sub(_rounded, tag.group()), text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = text.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'xlink:href="#{name}-')
@@ -155,6 +155,28 @@ def svg(chart: Any, *, name: str, description: str) -> str:
         f'font-family="{_FONT}" '
     )
     return text.replace("<svg ", opening, 1)
+
+
+def themed(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a specification with the look of this page; changes and returns the argument."""
+    spec["config"] = _CONFIG
+    spec["background"] = "transparent"
+    spec["padding"] = 4
+    return spec
+
+
+def numbered(chart: Any) -> Any:
+    """Return a chart whose marks carry the candidate's number, the field ``who`` of each row.
+
+    The renderer has no other way to name a mark than its text alternative; `svg` turns that into
+    an attribute which readers do not hear.
+    """
+    return chart.encode(description=alt.Description("who:N"))
+
+
+def candidate_mark(number: int | None) -> str:
+    """Return the field ``who`` of a row for `numbered`."""
+    return "" if number is None else f"candidate-{number}"
 
 
 def _rounded(number: re.Match[str]) -> str:
@@ -219,17 +241,18 @@ def _intervals(marks: Sequence[Mark], x: alt.X, y: alt.Y) -> list[Any]:
                 "y": mark.y,
                 at: getattr(mark, low),
                 "end": getattr(mark, high),
+                "who": candidate_mark(mark.number),
             }
             for mark in marks
             if getattr(mark, low) is not None and getattr(mark, high) is not None
         ]
         if rows:
-            rule = chart_of(rows).mark_rule(color=DIM, strokeWidth=1.25)
+            rule = numbered(chart_of(rows).mark_rule(color=DIM, strokeWidth=1.25, aria=True))
             layers.append(rule.encode(x=x, y=y, **second))
     return layers
 
 
-_SYMBOLS: Final[dict[str, dict[str, Any]]] = {
+SYMBOLS: Final[dict[str, dict[str, Any]]] = {
     "dominated": {"shape": "circle", "fill": DIM, "stroke": PAPER, "strokeWidth": 1, "size": 64},
     "excluded": {"shape": "M-1,-1L1,1M1,-1L-1,1", "stroke": MUTED, "strokeWidth": 2, "size": 44},
     "control": {"shape": "circle", "fill": PAPER, "stroke": MUTED, "strokeWidth": 1.5, "size": 64},
@@ -241,15 +264,22 @@ _SYMBOLS: Final[dict[str, dict[str, Any]]] = {
 
 def _symbols(marks: Sequence[Mark], x: alt.X, y: alt.Y) -> list[Any]:
     layers = []
-    for kind, look in _SYMBOLS.items():
-        rows = [{"x": mark.x, "y": mark.y} for mark in marks if mark.kind == kind]
+    for kind, look in SYMBOLS.items():
+        rows = [_spot(mark) for mark in marks if mark.kind == kind]
         if rows:
-            layers.append(chart_of(rows).mark_point(opacity=1, **look).encode(x=x, y=y))
-    rows = [{"x": mark.x, "y": mark.y} for mark in marks if mark.is_chosen]
+            points = numbered(chart_of(rows).mark_point(opacity=1, aria=True, **look))
+            layers.append(points.encode(x=x, y=y))
+    rows = [_spot(mark) for mark in marks if mark.is_chosen]
     if rows:
-        ring = chart_of(rows).mark_point(size=330, stroke=CHOSEN, strokeWidth=2.5, opacity=1)
-        layers.append(ring.encode(x=x, y=y))
+        ring = chart_of(rows).mark_point(
+            size=330, stroke=CHOSEN, strokeWidth=2.5, opacity=1, aria=True
+        )
+        layers.append(numbered(ring).encode(x=x, y=y))
     return layers
+
+
+def _spot(mark: Mark) -> dict[str, Any]:
+    return {"x": mark.x, "y": mark.y, "who": candidate_mark(mark.number)}
 
 
 Side = Literal["left", "right", "center"]
@@ -274,8 +304,10 @@ def _labels(marks: Sequence[Mark], x: _Axis, y: _Axis, width: int, height: int) 
         left, top, align = _best_spot(cx, cy, length, gap, taken, (width, height))
         taken.append((left, top, left + length, top + 13))
         anchor = {"left": left, "right": left + length, "center": left + length / 2}[align]
-        text = chart_of([{"text": mark.label}]).mark_text(
+        row = {"text": mark.label, "who": candidate_mark(mark.number)}
+        text = numbered(chart_of([row])).mark_text(
             align=align,
+            aria=True,
             baseline="middle",
             clip=False,
             color=INK if mark.kind in ("baseline", "front") else MUTED,

@@ -1,4 +1,4 @@
-"""One HTML file: everything a reader needs, nothing from the network, no script."""
+"""One HTML file: everything a reader needs, nothing from the network, readable without script."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import base64
 import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING, Final, Literal
 
 import jinja2
 from markupsafe import Markup
 
-from shrinkproof.report import charts, cost, figures, heat, tables
+from shrinkproof.report import (
+    charts,
+    cost,
+    figures,
+    fronts,
+    heat,
+    interactive,
+    samples,
+    scripts,
+    tables,
+)
 from shrinkproof.report.answer import answer
+from shrinkproof.report.certified import certificate
 from shrinkproof.report.control import controls
 from shrinkproof.report.evidence import evidence
 from shrinkproof.report.rows import Rows
@@ -32,7 +42,7 @@ OPEN_MAPS: Final = 2
 """Heat maps that stand open without a choice."""
 DIAGRAM_LIMIT: Final = 8
 """Candidates that get reliability diagrams: two charts each, of about 40 ms."""
-DOWNLOAD_LIMIT: Final = 1_000_000
+DOWNLOAD_LIMIT: Final = 900_000
 """Longest embedded download in characters."""
 
 _HOPELESS: Final = 40
@@ -69,6 +79,11 @@ class Page:
         printing: split whose numbers are printed; costs come from rows without a split.
         deciding: split on which the decision was computed.
         form: form in which the study measures, ``artifact`` or ``twin``.
+        certificate: the run's newest certificate, or None.
+        uncertainty: how sure front and choice are, as plain values; None where it is not known.
+        fronts: fronts within and across networks, as plain values.
+        rules: hard rules checked for the choice on the printed images, as plain values.
+        images: label -> images that were hit hardest, with what both networks said of them.
     """
 
     study: str
@@ -91,6 +106,11 @@ class Page:
     printing: str = "report"
     deciding: str = "select"
     form: str = "artifact"
+    certificate: Json | None = None
+    uncertainty: Json | None = None
+    fronts: Sequence[Json] = ()
+    rules: Sequence[Json] = ()
+    images: Mapping[str, Sequence[samples.HitImage]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +134,8 @@ class Text:
 def render(page: Page) -> str:
     """Return the page as one HTML document.
 
-    Every string is escaped, and the document forbids scripts and network access by its own
-    content security policy.
+    Every string is escaped. The document's own content security policy forbids network access and
+    every script but its own two; it is complete without them.
 
     Raises:
         UsageError: the records lack a column.
@@ -133,29 +153,42 @@ def render(page: Page) -> str:
     diagrams = view.important([k for k in shown if (k, "clean") in page.reliability], DIAGRAM_LIMIT)
     wanted = tables.candidate_columns(view)
     columns, gaps = view.known(wanted), view.gaps(wanted)
+    lines = tables.candidate_lines(view, columns, page.changes)
+    axes = interactive.axes(view, columns)
     maps = heat.robustness(view, shown)
     problems, more_problems = tables.problems(view)
+    matched, matched_gaps = fronts.matched(view, page.exhibits.get("matched", ()))
     machines, texts = _texts(page.provenance)
     environment = jinja2.Environment(
         autoescape=True,
-        loader=jinja2.FunctionLoader(_asset),
+        loader=jinja2.FunctionLoader(scripts.asset),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("template.html.j2").render(
         page=page,
-        style=Markup(_asset("style.css")),  # our own file, not input
+        style=Markup(scripts.asset("style.css")),  # our own files, not input
+        policy=Markup(scripts.policy(draws=axes is not None)),
+        script=Markup(scripts.script()),
+        bundle=scripts.bundle()[0] if axes else "",
+        data=Markup(scripts.embedded(interactive.data(view, columns, lines, axes))),
         svg=Markup,
         answer=answer(view, page.caveats, page.margins),
+        rules=fronts.rules(view, page.rules),
+        certificate=certificate(view, page.certificate),
         tradeoffs=charts.tradeoffs(view),
+        chances=fronts.chances(view, page.uncertainty),
+        fronts=fronts.fronts(view, page.fronts),
+        matched=matched,
+        matched_gaps=matched_gaps,
         columns=columns,
-        lines=tables.candidate_lines(view, columns, page.changes),
+        lines=lines,
         gaps=gaps,
         controls=controls(view),
         robustness=maps,
         heat_parts=_open_first(maps, view),
-        evidence=evidence(view, page.exhibits, page.margins),
+        evidence=evidence(view, page.exhibits, page.margins, page.images),
         calibration=charts.calibration(view, diagrams, page.reliability),
         diagrams=len(diagrams),
         problems_section=PROBLEMS,
@@ -178,10 +211,6 @@ def _open_first(maps: heat.Robustness, view: View) -> tuple[list[heat.HeatMap], 
     first = [one for one in maps.maps if one.name in names]
     first = first if len(first) > 1 else list(maps.maps[:OPEN_MAPS])
     return first, [one for one in maps.maps if one not in first]
-
-
-def _asset(name: str) -> str:
-    return resources.files("shrinkproof.report").joinpath("assets", name).read_text("utf-8")
 
 
 def _texts(provenance: Mapping[str, str]) -> tuple[list[Text], list[Text]]:

@@ -9,7 +9,17 @@ from typing import Any, Final
 
 import altair as alt
 
-from shrinkproof.report.figures import CHOSEN, DIM, FRONT, INK, MUTED, chart_of, svg
+from shrinkproof.report.figures import (
+    CHOSEN,
+    DIM,
+    FRONT,
+    INK,
+    MUTED,
+    candidate_mark,
+    chart_of,
+    numbered,
+    svg,
+)
 
 PALETTE: Final = (FRONT, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colors of candidates that are neither baseline nor choice (Okabe and Ito)."""
@@ -41,6 +51,7 @@ class Curve:
         is_dashed: the baseline is dashed.
         is_chosen: the choice has a thicker line.
         points: ascending in severity.
+        number: position of the candidate on the page, for the script; None for none.
     """
 
     label: str
@@ -48,6 +59,7 @@ class Curve:
     is_dashed: bool
     is_chosen: bool
     points: tuple[Point, ...]
+    number: int | None = None
 
 
 def severity_curves(
@@ -78,28 +90,40 @@ def severity_curves(
     )
     color = alt.Color("color:N", scale=None, legend=None)
     rows: list[dict[str, Any]] = [
-        {"who": place, "color": curve.color, "x": p.severity, "y": round(p.error, 2)}
+        {
+            "line": place,
+            "who": candidate_mark(curve.number),
+            "color": curve.color,
+            "x": p.severity,
+            "y": round(p.error, 2),
+        }
         for place, curve in enumerate(curves)
         for p in curve.points
     ]
     ends = [
-        {"color": curve.color, "x": p.severity, "y": round(p.low, 2), "end": round(p.high, 2)}
+        {
+            "who": candidate_mark(curve.number),
+            "color": curve.color,
+            "x": p.severity,
+            "y": round(p.low, 2),
+            "end": round(p.high, 2),
+        }
         for curve in curves
         for p in curve.points
         if p.low is not None and p.high is not None
     ]
     layers: list[Any] = []
     if ends:
-        rule = chart_of(ends).mark_rule(strokeWidth=1, opacity=0.6)
+        rule = numbered(chart_of(ends).mark_rule(strokeWidth=1, opacity=0.6, aria=True))
         layers.append(rule.encode(x=x, y=y, y2="end", color=color))
     for look in dict.fromkeys(map(_look, curves)):
-        mine = [row for row in rows if _look(curves[int(row["who"])]) == look]
+        mine = [row for row in rows if _look(curves[int(row["line"])]) == look]
         width, dash = look
-        line = chart_of(mine).mark_line(
-            strokeWidth=width, strokeDash=list(dash) if dash else alt.Undefined
+        line = numbered(chart_of(mine)).mark_line(
+            strokeWidth=width, strokeDash=list(dash) if dash else alt.Undefined, aria=True
         )
-        layers.append(line.encode(x=x, y=y, color=color, detail="who:N"))
-    dots = chart_of(rows).mark_circle(size=26, opacity=1)
+        layers.append(line.encode(x=x, y=y, color=color, detail="line:N"))
+    dots = numbered(chart_of(rows).mark_circle(size=26, opacity=1, aria=True))
     layers.append(dots.encode(x=x, y=y, color=color))
     last = "; ".join(f"{curve.label} {curve.points[-1].error:.1f} %" for curve in curves)
     return svg(

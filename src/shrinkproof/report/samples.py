@@ -21,6 +21,8 @@ CLASS_LIMIT: Final = 12
 """Classes of one figure, those that lost most."""
 IMAGE_LIMIT: Final = 5
 """Images of one candidate."""
+HIT_LIMIT: Final = 4
+"""Candidates whose hardest-hit images are listed."""
 
 _PLACES: Final[tuple[Place, ...]] = (CLEAN, CORRUPTED)
 _WORST: Final = re.compile(r"class (.+), the smallest change of")
@@ -56,6 +58,72 @@ class DamageFigure:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What two networks said of one image under one condition.
+
+    Attributes:
+        condition: ``clean`` or ``fog:3``.
+        picture: the image as PNG in base64; empty where there is no picture.
+        baseline: class and confidence (0 to 1); None where it is unknown.
+        candidate: likewise.
+    """
+
+    condition: str
+    picture: str
+    baseline: tuple[str, float] | None
+    candidate: tuple[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HitImage:
+    """One image that was hit hardest.
+
+    Attributes:
+        index: of the image in its source.
+        true: its class.
+        count: conditions under which only the baseline gets it right.
+        conditions: all conditions that were measured.
+        under: the conditions that count.
+        said: what was said of it, clean first.
+    """
+
+    index: int
+    true: str
+    count: int
+    conditions: int
+    under: tuple[str, ...]
+    said: tuple[Said, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer as the page prints it: who, class, confidence, whether it is right."""
+
+    who: str
+    text: str
+    is_right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One image under one condition: its picture, and both answers."""
+
+    place: str
+    picture: str
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HitShown:
+    """One image as the page shows it."""
+
+    title: str
+    count: str
+    under: str
+    shots: tuple[Shot, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HitLine:
     """The images of one candidate that were hit hardest.
 
@@ -63,12 +131,14 @@ class HitLine:
         name: of the candidate.
         affected: images that only the baseline gets right under some condition, in words.
         images: image, class and answer, and under how many conditions it was lost.
+        shown: the same images with what both networks said; empty where that is unknown.
         reason: why there are none; empty where there are.
     """
 
     name: str
     affected: str
     images: tuple[tuple[str, str, str], ...]
+    shown: tuple[HitShown, ...]
     reason: str
 
 
@@ -155,18 +225,21 @@ def _ends(one: Damage) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def hit_hardest(view: View, exemplars: Sequence[Json], limit: int) -> list[HitLine]:
+def hit_hardest(
+    view: View, exemplars: Sequence[Json], images: Mapping[str, Sequence[HitImage]]
+) -> list[HitLine]:
     """Return the images that only the baseline gets right under the most conditions."""
     by_label = {item["candidate"]: item for item in exemplars}
-    shown = view.important([label for label in view.labels if label in by_label], limit)
+    shown = view.important([label for label in view.labels if label in by_label], HIT_LIMIT)
     return [
         HitLine(
             name=view.short[label],
             affected=f"{by_label[label]['affected']} images" if by_label[label]["images"] else "",
             images=tuple(_image(by_label[label], image) for image in _first(by_label[label])),
+            shown=tuple(_shown(image) for image in images.get(label, ())),
             reason=by_label[label]["reason"],
         )
-        for label in shown
+        for label in sorted(shown, key=lambda label: label != view.chosen)
     ]
 
 
@@ -178,3 +251,26 @@ def _first(item: Json) -> Sequence[Json]:
 def _image(item: Json, image: Json) -> tuple[str, str, str]:
     turned = f"{image['class']} \N{RIGHTWARDS ARROW} {image['predicted']}"
     return f"#{image['index']}", turned, f"{image['count']} of {item['conditions']}"
+
+
+def _shown(image: HitImage) -> HitShown:
+    return HitShown(
+        title=f"#{image.index}, class {image.true}",
+        count=f"lost under {image.count} of {image.conditions} conditions",
+        under=", ".join(wording.condition_name(text) for text in image.under),
+        shots=tuple(_shot(image, said) for said in image.said),
+    )
+
+
+def _shot(image: HitImage, said: Said) -> Shot:
+    given = (("baseline", said.baseline), ("candidate", said.candidate))
+    return Shot(
+        place=wording.condition_name(said.condition),
+        picture=f"data:image/png;base64,{said.picture}" if said.picture else "",
+        answers=tuple(
+            Answer(who, f"{name} ({100 * sure:.0f}{wording.SPACE}%)", name == image.true)
+            for who, answer in given
+            if answer is not None
+            for name, sure in [answer]
+        ),
+    )

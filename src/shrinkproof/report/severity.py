@@ -24,12 +24,13 @@ _SMALL: Final = (190, 130)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One line of the key."""
+    """One line of the key; the number is the candidate's position on the page."""
 
     label: str
     color: str
     is_dashed: bool
     is_chosen: bool
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ def _key(view: View, labels: Sequence[str]) -> dict[str, Key]:
         is_baseline = view.by_label[label].role == "baseline"
         is_chosen = label == view.chosen
         color = INK if is_baseline else CHOSEN if is_chosen else next(colors)
-        key[label] = Key(_name(view, label), color, is_baseline, is_chosen)
+        key[label] = Key(
+            _name(view, label), color, is_baseline, is_chosen, view.labels.index(label)
+        )
     return key
 
 
@@ -145,7 +148,9 @@ def _lines(
     for label, one in key.items():
         points = _points(errors[label], members)
         if points:
-            lines.append(Curve(one.label, one.color, one.is_dashed, one.is_chosen, points))
+            lines.append(
+                Curve(one.label, one.color, one.is_dashed, one.is_chosen, points, one.number)
+            )
     return lines
 
 

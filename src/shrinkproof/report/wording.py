@@ -203,6 +203,12 @@ def place_name(condition: str, severity: int) -> str:
     return f"{name}, severity {severity}" if severity else name
 
 
+def condition_name(text: str) -> str:
+    """Return the reader's name of a spelled condition: ``fog:3``, ``clean``."""
+    name, _, severity = text.partition(":")
+    return place_name(name, int(severity or 0))
+
+
 def is_percent(metric: str, unit: str) -> bool:
     """Return whether a metric is printed in percent."""
     metric = bare_name(metric)

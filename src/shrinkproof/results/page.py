@@ -12,6 +12,8 @@ from shrinkproof.metrics.calibration import reliability
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.records import Candidate, Change, Condition, Json
 from shrinkproof.report.page import Page
+from shrinkproof.results.deciding import with_trades
+from shrinkproof.results.hits import images_hit_hardest
 
 if TYPE_CHECKING:
     from shrinkproof.results.reading import Results
@@ -30,7 +32,7 @@ def make_page(results: Results) -> Page:
         version=__version__,
         records=results.frame(),
         candidates=results.candidates,
-        decision=results.decision,
+        decision=results.decision and with_trades(results, results.decision),
         decision_objectives=tuple(str(o.selector) for o in results.objectives),
         reliability=dict(_diagrams(results)),
         exhibits=_exhibits(results),
@@ -45,6 +47,11 @@ def make_page(results: Results) -> Page:
         printing=results.printing,
         deciding=results.deciding,
         form=results.form,
+        certificate=results.certificate,
+        uncertainty=None if results.uncertainty is None else results.uncertainty.as_json(),
+        fronts=[front.as_json() for front in results.fronts],
+        rules=[rule.as_json() for rule in results.rules_on_report],
+        images=images_hit_hardest(results),
     )
 
 

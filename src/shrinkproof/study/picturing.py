@@ -14,8 +14,9 @@ from shrinkproof.atomic import explained
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.engines.inline import attempt
 from shrinkproof.evaluators.world import World
-from shrinkproof.records import CLEAN, Condition, Failure, Json, key_of
+from shrinkproof.records import Condition, Failure, Json, key_of
 from shrinkproof.results import Results
+from shrinkproof.results.hits import mildest
 from shrinkproof.results.pictures import FOLDER, INDEX, Pictures, picture_name
 from shrinkproof.store import Store
 from shrinkproof.study.inputs import Inputs
@@ -56,17 +57,10 @@ def wanted_of(exemplars: Iterable[Json]) -> tuple[Shot, ...]:
     found: dict[Shot, None] = {}
     for exhibit in exemplars:
         for image in exhibit["images"]:
-            shots = [(exhibit["split"], image["index"], at) for at in _shown(image["under"])]
+            shots = [(exhibit["split"], image["index"], at) for at in mildest(image["under"])]
             if len(found.keys() | set(shots)) <= MOST:
                 found |= dict.fromkeys(shots)
     return tuple(found)
-
-
-def _shown(under: Iterable[str]) -> tuple[Condition, ...]:
-    """Return clean, and the mildest corrupted condition: there the damage surprises most."""
-    corrupted = [at for at in map(Condition.parse, under) if not at.is_clean]
-    mildest = min(corrupted, key=lambda at: at.severity, default=CLEAN)
-    return tuple(dict.fromkeys((CLEAN, mildest)))
 
 
 def _keep(results: Results, inputs: Inputs, progress: Progress) -> None:
