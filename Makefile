@@ -51,7 +51,7 @@ format: $(READY) ## repair what ruff can repair
 
 bench: $(READY) ## measure speed against the named peers, in one run
 	$(PEERS)
-	for name in startup metrics evidence summary saliency passes report corruptions corrupted_set \
+	for name in startup metrics evidence summary saliency certificate passes report corruptions corrupted_set \
 	  threshold channels hrank clustering quantization packed latency; do \
 	  $(ONE_THREAD) $(BIN)/python benchmarks/$$name.py || exit 1; done
 

@@ -183,6 +183,36 @@ def test_pareto_and_status_as_csv(call: Call, finished_run: Path) -> None:
     assert {row["prepared"] for row in states} == {"True"}
 
 
+def test_pareto_of_other_objectives_shows_their_fronts(call: Call, finished_run: Path) -> None:
+    wanted = ("--minimize", "cost.bytes", "--maximize", "accuracy.top1@clean")
+    done = call("pareto", finished_run, *wanted)
+    assert (done.code, done.err) == (0, "")
+    assert max(map(len, done.lines)) <= 80
+    assert "front of net, decided on the select split" in done.out
+    front = json.loads(call("pareto", finished_run, *wanted, "--json").out)["fronts"][0]
+    rows = list(csv.DictReader(io.StringIO(call("pareto", finished_run, *wanted, "--csv").out)))
+    assert [row["candidate"] for row in rows if row["rank"] == "1"] == front["members"]
+    assert set(front["members"]) == set(
+        Results.load(finished_run).front(minimize=["cost.bytes"], maximize=["accuracy.top1@clean"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--minimize", "cost.byte"), "unknown metric 'cost.byte'; did you mean 'cost.bytes'"),
+        (("--minimize", "accuracy.top1@clean"), "must be a metric that is better when lower"),
+        (("--maximize", "top1"), "objective 'top1': must be 'metric'"),
+    ],
+)
+def test_objectives_that_cannot_be(
+    call: Call, finished_run: Path, arguments: tuple[str, ...], expected: str
+) -> None:
+    done = call("pareto", finished_run, *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert expected in done.err
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_records_are_written_in_the_form_of_the_ending(
     finished_run: Path, tmp_path: Path, suffix: str

@@ -46,6 +46,7 @@ def folder(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_work_as_written(folder: Path) -> None:
     lines = commands()
     assert len(lines) >= 10

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from shrinkproof.cli import DONE, UNFINISHED
 from shrinkproof.cli.options import AsCsv, AsJson, RunFolder
 from shrinkproof.cli.output import print_csv, print_json
 from shrinkproof.errors import UsageError
+
+if TYPE_CHECKING:
+    from shrinkproof.results import Results
 
 
 def results(
@@ -35,12 +39,26 @@ def results(
     return UNFINISHED if found.failures else DONE
 
 
-def pareto(folder: RunFolder, json: AsJson = False, csv: AsCsv = False) -> int:
+def pareto(
+    folder: RunFolder,
+    minimize: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SELECTOR", help="Fronts of other objectives; may be repeated."),
+    ] = None,
+    maximize: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SELECTOR", help="Fronts of other objectives; may be repeated."),
+    ] = None,
+    json: AsJson = False,
+    csv: AsCsv = False,
+) -> int:
     """Show the front and the choice, computed on the select split."""
     from shrinkproof.results import Results
     from shrinkproof.results.deciding import decision_rows, with_trades
 
     found = Results.load(folder)
+    if minimize or maximize:
+        return _fronts(found, minimize or (), maximize or (), json=json, csv=csv)
     decision = found.decision
     if decision is None:
         raise UsageError(
@@ -68,5 +86,23 @@ def pareto(folder: RunFolder, json: AsJson = False, csv: AsCsv = False) -> int:
 
         print_decision(found, decision)
         if len(found.fronts) > 1:
-            print_fronts(found)
+            print_fronts(found, found.fronts)
     return DONE if decision.chosen else UNFINISHED
+
+
+def _fronts(
+    found: Results, minimize: Sequence[str], maximize: Sequence[str], *, json: bool, csv: bool
+) -> int:
+    """Show the fronts of objectives that are not the study's."""
+    from shrinkproof.cli.fronts import print_fronts
+    from shrinkproof.results.deciding import objectives_of
+    from shrinkproof.results.fronts import fronts_of
+
+    fronts = fronts_of(found, objectives_of(minimize, maximize))
+    if json:
+        print_json(fronts=[front.as_json() for front in fronts], caveats=found.caveats)
+    elif csv:
+        print_csv([row for front in fronts for row in front.as_rows()])
+    else:
+        print_fronts(found, fronts)
+    return DONE

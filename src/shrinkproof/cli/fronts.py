@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from shrinkproof.results import Results
 
 
-def print_fronts(results: Results) -> None:
-    """Print every front: its members, the ranks behind it, and by whom others are dominated.
+def print_fronts(results: Results, fronts: Sequence[Front]) -> None:
+    """Print fronts: its members, the ranks behind it, and by whom others are dominated.
 
     The table of members is left out where it would repeat the one of the decision, and so is what
     dominates a candidate across networks where its own network has said so before.
     """
     console = console_of()
     told: set[str] = set()
-    for front in results.fronts:
+    for front in fronts:
         console.print()
         console.print(_title(front), markup=False, style="bold")
         if front.members and not _is_the_decisions(results, front):
@@ -34,7 +34,7 @@ def print_fronts(results: Results) -> None:
         for line in _lines(front, told):
             console.print(line, markup=False)
         told |= set(front.why)
-    notes = dict.fromkeys(note for front in results.fronts for note in front.notes)
+    notes = dict.fromkeys(note for front in fronts for note in front.notes)
     if notes:
         console.print()
     for note in notes:

@@ -98,6 +98,23 @@ class Front:
             "objectives": [{**asdict(a), "better": a.better.value} for a in self.objectives]
         }
 
+    def as_rows(self) -> list[Json]:
+        """Return one row per compared option, the front first, with its printed numbers."""
+        return [
+            {
+                "front": self.name,
+                "basis": self.basis,
+                "candidate": label,
+                "rank": rank + 1,
+                **{
+                    axis.selector: (self.printed or self.values).get(label, {}).get(axis.selector)
+                    for axis in self.objectives
+                },
+                "why": self.why.get(label, ""),
+            }
+            for label, rank in sorted(self.ranks.items(), key=lambda item: item[1])
+        ]
+
 
 def make_front(
     values: Values,

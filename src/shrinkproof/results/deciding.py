@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from shrinkproof.decision.choice import Decision, Objective, Option, decide
+from shrinkproof.errors import UnknownNameError, UsageError
+from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.names import METRIC_NAMES
 from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better
 from shrinkproof.results.naming import find_candidate
@@ -93,6 +96,32 @@ def decide_on(
         split=results.deciding,
         tolerances={t: x for t, x in tolerances(results).items() if t.startswith(COSTS)},
     )
+
+
+def objectives_of(minimize: Sequence[str], maximize: Sequence[str]) -> tuple[Objective, ...]:
+    """Return the objectives that spelled selectors mean, minimized ones first.
+
+    Raises:
+        UnknownNameError: there is no such metric.
+        UsageError: one of them is no selector, or is better in the other direction.
+    """
+    found = []
+    for better, texts in ((Better.LOWER, minimize), (Better.HIGHER, maximize)):
+        for text in texts:
+            try:
+                selector = Selector.parse(text)
+            except ValueError as error:
+                raise UsageError(f"objective {text!r}: {error}") from error
+            known = described(selector.metric)
+            if known is None:
+                raise UnknownNameError("metric", selector.metric, {*METRIC_NAMES, *METRICS.names()})
+            if known.better is not better:
+                raise UsageError(
+                    f"objective {text!r}: must be a metric that is better when {better.value}, got "
+                    f"one whose better direction is {known.better.value}"
+                )
+            found.append(Objective(selector, better))
+    return tuple(found)
 
 
 def rules_on_report(results: Results) -> tuple[RuleCheck, ...]:

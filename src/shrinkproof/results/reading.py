@@ -16,10 +16,10 @@ from shrinkproof.decision.fronts import Front
 from shrinkproof.decision.uncertain import Uncertainty
 from shrinkproof.errors import StoreError, UsageError
 from shrinkproof.metrics.references import Reference
-from shrinkproof.protocols import Better, Undefined
+from shrinkproof.protocols import Undefined
 from shrinkproof.records import Candidate, Cell, Json, Record, key_of
 from shrinkproof.results.certificate import newest_certificate
-from shrinkproof.results.deciding import RuleCheck, decide_on, rules_on_report
+from shrinkproof.results.deciding import RuleCheck, decide_on, objectives_of, rules_on_report
 from shrinkproof.results.derived import read_summary, write_summary
 from shrinkproof.results.fronts import fronts_of
 from shrinkproof.results.imported import read_imported
@@ -27,7 +27,7 @@ from shrinkproof.results.pictures import Pictures
 from shrinkproof.results.recording import derived_records, measured_records
 from shrinkproof.results.reference import reference_digest, reference_in
 from shrinkproof.results.uncertain import quality_tolerances, uncertainty_of, watched_of
-from shrinkproof.selectors import Constraint, Selector
+from shrinkproof.selectors import Constraint
 from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.spec.recipes import sweeps_of
 from shrinkproof.store import Shard, Store
@@ -316,12 +316,7 @@ class Results:
     def objectives(self) -> tuple[Objective, ...]:
         """What the study wants to improve."""
         select = self.spec.select
-        if select is None:
-            return ()
-        return (
-            *(Objective(Selector.parse(text), Better.LOWER) for text in select.minimize),
-            *(Objective(Selector.parse(text), Better.HIGHER) for text in select.maximize),
-        )
+        return () if select is None else objectives_of(select.minimize, select.maximize)
 
     @cached_property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -361,11 +356,7 @@ class Results:
             minimize: selectors such as ``robustness.mean_error`` or ``calibration.ece@clean``.
             maximize: selectors such as ``accuracy.top1@clean``.
         """
-        objectives = [
-            *(Objective(Selector.parse(text), Better.LOWER) for text in minimize),
-            *(Objective(Selector.parse(text), Better.HIGHER) for text in maximize),
-        ]
-        return self.decide(objectives).front
+        return self.decide(objectives_of(minimize, maximize)).front
 
     @cached_property
     def fronts(self) -> tuple[Front, ...]:
