@@ -1,7 +1,7 @@
 """Time and size of the page of a large study: 50 candidates x 76 conditions x 15 metrics.
 
 Every metric comes with its change, and calibration errors with temperatures and null levels, as a
-run has them: about 300,000 rows.
+run has them: about 300,000 rows. Uncertainty, fronts, a certificate and pictures are there too.
 
 Run it alone on an idle machine: ``python benchmarks/report.py``. Budget: 10 s and 2 MB.
 """
@@ -9,6 +9,7 @@ Run it alone on an idle machine: ``python benchmarks/report.py``. Budget: 10 s a
 from __future__ import annotations
 
 import argparse
+import base64
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from shrinkproof.decision.choice import Objective, Option, decide
+from shrinkproof.decision.choice import Decision, Objective, Option, decide
+from shrinkproof.decision.fronts import Axis, make_front
 from shrinkproof.protocols import Better
-from shrinkproof.records import COLUMNS, STANDARD_15, Candidate, Condition
+from shrinkproof.records import COLUMNS, STANDARD_15, Candidate, Condition, Json
 from shrinkproof.report.page import Page, render
+from shrinkproof.report.samples import HIT_LIMIT, IMAGE_LIMIT, HitImage, Said
 from shrinkproof.selectors import Selector
 
 METRICS = (
@@ -111,6 +114,72 @@ def single(candidate: Candidate, metric: str, value: float, condition: str) -> p
     return pl.DataFrame(columns).select(COLUMNS)
 
 
+def uncertainty(labels: list[str], rng: np.random.Generator) -> Json:
+    """Return shares of resampled data sets."""
+    return {
+        "split": "select", "replicates": 1000, "level": 0.95,
+        "tolerances": {ERROR: 0.01, BYTES: 1024.0},
+        "front": dict(zip(labels, rng.uniform(size=len(labels)).tolist(), strict=True)),
+        "chosen": {label: 1 / len(labels) for label in labels},
+        "dominated": {label: tuple(labels[:3]) for label in labels[5:]},
+        "indistinct": (), "notes": (), "reason": "",
+    }  # fmt: skip
+
+
+def certificate(labels: list[str]) -> Json:
+    """Return a certificate with three promises about every condition."""
+    conditions = [str(condition) for condition in CONDITIONS]
+    promises = [
+        {"name": f"promise{i}", "words": "error at most 20 %", "loss": "error", "limit": 0.2,
+         "over": "every", "conditions": conditions}
+        for i in range(3)
+    ]  # fmt: skip
+    verdicts = [
+        {"name": p["name"], "p": 0.01, "risk": 0.15, "upper": 0.18, "worst": "fog:3",
+         "units": 3000, "method": "binomial"}
+        for p in promises
+    ]  # fmt: skip
+    rows = [
+        {"label": label, "sha256": "0" * 64, "bytes": 10**6, "certified": True, "p": 0.01,
+         "adjusted_p": 0.02, "promises": verdicts, "why": "every promise is shown to be kept"}
+        for label in labels
+    ]  # fmt: skip
+    return {
+        "plan": "large", "status": "valid", "why": "all keep the promises", "confidence": 0.95,
+        "method": "holm", "promises": promises, "candidates": rows, "certified": labels,
+        "smallest": labels[0], "images": 3000, "units": 3000, "needed": None,
+        "look": {"number": 1, "of": 1, "error": 0.05, "why": ""}, "scope": [], "made": "2026",
+    }  # fmt: skip
+
+
+def images(decision: Decision, rng: np.random.Generator) -> dict[str, tuple[HitImage, ...]]:
+    """Return pictures of random bytes, as large as those of small images."""
+    answer, under = ("cat", 0.9), tuple(str(condition) for condition in CONDITIONS[1:])
+    return {
+        label: tuple(
+            HitImage(
+                index, "cat", len(under), len(CONDITIONS), under,
+                tuple(
+                    Said(at, base64.b64encode(rng.bytes(3000)).decode(), answer, ("dog", 0.5))
+                    for at in ("clean", "fog:1")
+                ),
+            )
+            for index in range(IMAGE_LIMIT)
+        )
+        for label in decision.front[:HIT_LIMIT]
+    }  # fmt: skip
+
+
+def exemplars(labels: list[str]) -> list[Json]:
+    """Return what the summary says of the images."""
+    return [
+        {"candidate": label, "baseline": labels[0], "split": "report", "conditions": 76,
+         "affected": 40, "reason": "",
+         "images": [{"index": 1, "class": "cat", "predicted": "dog", "count": 75}]}
+        for label in labels
+    ]  # fmt: skip
+
+
 def large_page(count: int) -> Page:
     """Return a study of ``count`` recipes with planted random numbers."""
     rng = np.random.default_rng(0)
@@ -135,15 +204,26 @@ def large_page(count: int) -> Page:
     middle = (edges[1:] + edges[:-1]) / 2
     bins = Bins(edges[:-1], edges[1:], np.arange(15) * 50, middle, middle * 0.9)
     goals = [Objective(Selector.parse(name), Better.LOWER) for name in (ERROR, BYTES)]
+    decision, labels = decide(options, goals), [c.label for c in candidates]
+    front = make_front(
+        {option.label: option.values for option in options},
+        [Axis(name, Better.LOWER) for name in (ERROR, BYTES)],
+        name="model, decided on the select split",
+    )
     return Page(
         study="large",
         generated="2026-11-20",
         version="benchmark",
         records=pl.concat(tables),
         candidates=candidates,
-        decision=decide(options, goals),
+        decision=decision,
         decision_objectives=(ERROR, BYTES),
         reliability={(c.label, kind): bins for c in candidates for kind in ("clean", "corrupted")},
+        exhibits={"exemplars": exemplars(labels)},
+        uncertainty=uncertainty(labels, rng),
+        certificate=certificate(labels),
+        fronts=[front.as_json()],
+        images=images(decision, rng),
     )
 
 

@@ -449,3 +449,12 @@ def _text_of(shard: Shard) -> str:
         "versions": dict(shard.versions),
     }
     return "\n".join([*lines, json.dumps({"end": end}, sort_keys=True)]) + "\n"
+
+
+def digest_of(file: Path) -> str:
+    """Return the SHA-256 of a file in hex digits; empty where it is missing."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""

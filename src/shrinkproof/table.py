@@ -90,6 +90,9 @@ class Numbers:
             return self._over_all(every, selector, split)
         if not rows:
             return Number(None, reason=f"{selector} was not measured on {split}")
+        if not selector.condition and len({(r.condition, r.severity) for r in rows}) > 1:
+            example = Selector(selector.metric, rows[0].condition, part=selector.part)
+            return Number(None, reason=f"{selector} needs a condition, for example {example}")
         direct = [row for row in rows if row.severity == selector.severity]
         if len(direct) == 1:
             return _number(direct[0])

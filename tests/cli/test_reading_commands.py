@@ -203,6 +203,7 @@ def test_pareto_of_other_objectives_shows_their_fronts(call: Call, finished_run:
         (("--minimize", "cost.byte"), "unknown metric 'cost.byte'; did you mean 'cost.bytes'"),
         (("--minimize", "accuracy.top1@clean"), "must be a metric that is better when lower"),
         (("--maximize", "top1"), "objective 'top1': must be 'metric'"),
+        (("--maximize", "accuracy.top1"), "must name a condition, got none; write for example"),
     ],
 )
 def test_objectives_that_cannot_be(
@@ -339,3 +340,9 @@ def test_a_missing_study_file_in_a_run_is_explained(call: Call, run_copy: Path) 
     done = call("results", run_copy)
     assert done.code == 2
     assert "study.yaml" in done.err
+
+
+def test_fronts_without_any_option_are_unmet(call: Call, finished_run: Path) -> None:
+    done = call("pareto", finished_run, "--maximize", "accuracy.top1@fogg")
+    assert done.code == 1
+    assert "accuracy.top1@fogg was not measured on select" in " ".join(done.lines)

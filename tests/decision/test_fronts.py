@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from shrinkproof.cli.fronts import print_fronts
+from shrinkproof.cli.fronts import _cell, print_fronts
+from shrinkproof.cli.tables import heading_of
 from shrinkproof.decision.choice import Objective
 from shrinkproof.decision.fronts import Axis, explain_domination, make_front
 from shrinkproof.errors import UsageError
@@ -176,7 +177,7 @@ def run(numbers=NUMBERS, people=PEOPLE, rules=(), reference="baseline"):
         deciding="select",
         printing="report",
         settings=SimpleNamespace(reference={"name": reference}),
-        spec=SimpleNamespace(select=None),
+        spec=SimpleNamespace(select=None, measure=SimpleNamespace(margins={})),
     )
 
 
@@ -283,7 +284,7 @@ def test_the_front_of_the_choice_pools_all_options_in_absolute_values():
 
 def printed(capsys, monkeypatch, results, columns="80"):
     monkeypatch.setenv("COLUMNS", columns)
-    print_fronts(results)
+    print_fronts(results, results.fronts)
     return capsys.readouterr().out
 
 
@@ -312,3 +313,26 @@ def test_the_table_of_the_decision_is_not_printed_twice(capsys, monkeypatch):
     known = printed(capsys, monkeypatch, with_fronts(one, "a decision"))
     assert "candidate" in shown
     assert "candidate" not in known
+
+
+def test_a_missing_printed_number_is_never_replaced_by_one_that_decided():
+    values = {"a": {ERROR: 0.2, BYTES: 10.0}, "b": {ERROR: 0.3, BYTES: 20.0}}
+    front = make_front(values, AXES, name="f", printed={"b": values["b"]})
+    assert front.why["b"] == "a dominates it, but a number to print is missing"
+    assert front.as_rows()[0][ERROR] is None
+    assert front.shown == {"b": values["b"]}
+    assert make_front(values, AXES, name="f").shown == values
+
+
+def test_sizes_of_any_objectives_have_their_usual_tolerance():
+    numbers = {**NUMBERS, "big/int8": (0.2001, 3999.0, 0.94)}
+    big = fronts_of(run(numbers))[0]
+    assert big.members == ("big/baseline",)
+    assert big.tolerances == {BYTES: 39.99}  # 1 % of the smallest one of this network
+
+
+def test_settings_and_parts_stand_in_headings():
+    assert heading_of("calibration.ece[bins=10]@clean") == "calibration.\nece\\[bins=10]\n@clean"
+    assert heading_of("accuracy.recall{class=3}@clean") == "accuracy.\nrecall\n{class=3}\n@clean"
+    axis = Axis("accuracy.recall{class=3}@clean", Better.HIGHER)
+    assert _cell(axis, 0.5) == "50.0 %"

@@ -50,6 +50,17 @@ class TestSpending:
         assert (look.number, look.error, look.is_valid) == (2, 0.0, False)
         assert look.why == ("look 2 at these images, but 1 look was planned; it needs new images")
 
+    def test_another_image_of_a_known_group_is_not_new(self, ledger):
+        spend(ledger, looks=2)
+        first = ledger.spend(
+            purpose="certify", digests=B, plan="p2", looks=1, error=0.05, groups=["drive 1"]
+        )
+        second = ledger.spend(
+            purpose="certify", digests=C, plan="p3", looks=1, error=0.05, groups=["drive 1", "x"]
+        )
+        assert (first.number, first.is_valid, first.images) == (1, True, 5)
+        assert (second.number, second.is_valid) == (2, False)
+
     def test_planned_looks_share_the_error(self, ledger):
         looks = [spend(ledger, plan=f"p{n}", looks=3) for n in range(4)]
         assert [look.error for look in looks] == pytest.approx([0.05 / 3] * 3 + [0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def estimated(
     spread = np.full((count, count), np.nan)
     for (i, j), gain in gains.items():
         for a, b, way in ((i, j, 1.0), (j, i, -1.0)):
-            kept[a, b] = no_worse(way * gain, tolerance).p
+            kept[a, b] = no_worse(way * gain, tolerance, largest_loss=1.0).p
             better[a, b] = superiority(way * gain).p
             spread[a, b] = gain.std(ddof=1)
     return PairTests("accuracy.top1@clean", kept, better, False, spread)
@@ -306,3 +307,16 @@ def test_a_shown_difference_is_not_listed() -> None:
 def test_json_is_plain() -> None:
     found = Uncertainty("select", 10, front={"a": 1.0}, dominated={"b": ("a",)})
     assert json.loads(json.dumps(found.as_json()))["dominated"] == {"b": ["a"]}
+
+
+def test_images_at_hand_that_would_have_shown_the_margin_say_so() -> None:
+    rng = np.random.default_rng(0)
+    gain = rng.choice([-1.0, 0.0, 1.0], 5000, p=[0.02, 0.96, 0.02])
+    test = replace(estimated({(0, 1): gain}, 2, 0.02), images=5000)
+    objective = test.objective
+    (found,) = indistinct("ab", "a", ["b"], [test], {objective: 0.02}, 0.95)
+    assert found.images_needed is not None
+    assert found.images_needed < 5000
+    assert "these 5,000 images would have shown" in found.why
+    (found,) = indistinct("ab", "a", ["b"], [test], {objective: 0.001}, 0.95)
+    assert found.why == "for a difference of 0.001"

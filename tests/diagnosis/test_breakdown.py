@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from shrinkproof.diagnosis.breakdown import Breakdown, break_down
 from shrinkproof.diagnosis.paired import Paired
 from shrinkproof.diagnosis.rules import Scope, scope_of
+from shrinkproof.diagnosis.wording import scope_in_words
 from shrinkproof.records import Condition
 from shrinkproof.selectors import Selector
 
@@ -109,3 +111,20 @@ def test_images_lost_most_often_come_first() -> None:
 def test_metrics_that_are_no_mean_of_errors_are_told() -> None:
     (note,) = _found(_example(), "calibration.ece@clean").notes
     assert note.startswith("calibration.ece is no mean of errors")
+
+
+def test_what_is_gained_elsewhere_is_told_beside_the_shares_of_the_loss() -> None:
+    target = [0] * 60 + [1] * 60
+    own = [[1] * 40 + [0] * 20 + [1] * 60]  # 40 cats are lost, and 12 dogs are won
+    other = [[0] * 60 + [0] * 12 + [1] * 48]
+    found = _found(paired(target, own, other), "accuracy.top1@clean")
+    assert [(row.name, row.share) for row in found.classes] == [
+        ("cat", pytest.approx(40 / 28)),
+        ("dog", pytest.approx(-12 / 28)),
+    ]
+    text = " ".join(scope_in_words(found))
+    assert "By class, the net loss is in cat (143 % of it, +66.7 points)." in text
+    assert "Errors are fewer in dog (-43 % of it, -20.0 points)." in text
+    assert "By class, the loss is in cat (100 %" in " ".join(
+        scope_in_words(_found(paired(target, own, [target]), "accuracy.top1@clean"))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -111,10 +112,20 @@ def test_zeros_are_laid_over_the_weights_and_nothing_else(network: nn.Module) ->
     assert network.conv1.weight.all(), "the network itself is not edited"
 
 
-def test_cut_channels_as_zeros_answer_as_the_cut_network_does(network: nn.Module) -> None:
-    done = compress(network, [CHANNELS], example=EXAMPLE)
-    cuts = list(cuts_of(network, done.changes[0].structure))
+@pytest.mark.parametrize(
+    "steps", [[CHANNELS], [CHANNELS, CHANNELS], ["fold", CHANNELS]], ids=["once", "twice", "folded"]
+)
+def test_cut_channels_as_zeros_answer_as_the_cut_network_does(
+    network: nn.Module, steps: list[Any]
+) -> None:
+    done = compress(network, steps, example=EXAMPLE)
+    cuts = list(cuts_of(network, [change.structure for change in done.changes]))
     assert ("conv1", "layer1.0.conv2") in [cut.layers for cut in cuts]
+    sizes = {cut.layers[0]: (cut.kept, cut.size) for cut in cuts}
+    before, after = weighted(network), weighted(done.module)
+    assert sizes == {
+        name: (after[name].weight.shape[0], before[name].weight.shape[0]) for name in sizes
+    }
     assert all(0 < cut.kept < cut.size for cut in cuts)
     together = copy.deepcopy(network)
     for cut in cuts:

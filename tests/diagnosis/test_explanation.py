@@ -31,6 +31,8 @@ def test_a_candidate_is_named_by_its_label_or_its_recipe(results: Results) -> No
         explain(results, "baseline")
     with pytest.raises(UsageError, match=r"rule 'top1 > 1': must be"):
         explain(results, "cluster8", rules=["top1 > 1"])
+    with pytest.raises(UsageError, match=r"must have a condition, got none; write accuracy\.top1@"):
+        explain(results, "cluster8", rules=["accuracy.top1 >= 0.9"])
 
 
 def test_broken_rules_come_first_with_those_who_break_them_too(results: Results) -> None:

@@ -20,6 +20,7 @@ from shrinkproof.export import export_candidate, verification
 from shrinkproof.export.agreement import STORED
 from shrinkproof.export.package import COPIED
 from shrinkproof.export.program import load_program, write_program
+from shrinkproof.export.source import open_source
 from shrinkproof.export.target import folder_name, folder_of
 from shrinkproof.records import Candidate, Failure
 from shrinkproof.results import Results
@@ -274,6 +275,15 @@ def test_data_that_have_moved_are_asked_for_and_found_again(run, tmp_path):
         export_candidate(run, "int8", tmp_path / "out")
     found = export_candidate(run, "int8", tmp_path / "out", roots={"study": home}, images=5)
     assert found.path.is_dir()
+
+
+def test_places_of_the_environment_are_known(small_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHRINKPROOF_CIFAR10", str(tmp_path))
+    results = Results.load(small_run)
+    candidate = find_candidate(results, "baseline")
+    assert open_source(results, candidate, {}).inputs.roots["cifar10"] == tmp_path
+    own = {"cifar10": tmp_path / "own"}
+    assert open_source(results, candidate, own).inputs.roots["cifar10"] == tmp_path / "own"
 
 
 # the program

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from shrinkproof.export import export_candidate
-from shrinkproof.export.card import reflowed, spelled, table
+from shrinkproof.export.card import _files, reflowed, spelled, table
 from shrinkproof.export.facts import Facts, Table, said
 from shrinkproof.metrics.names import CHANGE, FROM_CONTROL
 from shrinkproof.records import Record
@@ -239,3 +239,9 @@ def test_a_baseline_has_no_change_and_no_control(small_run):
     assert (facts.baseline, facts.control) == ("", "")
     assert facts.quality().titles == ("Number", "Condition", "Images", "This model")
     assert facts.costs().titles == ("Number", "This model")
+
+
+def test_files_that_were_not_measured_are_not_called_measured():
+    made = {"model.onnx": {"bytes": 1, "sha256": "0" * 64}}
+    assert "network that was measured" in _files(made, "artifact").rows[0][1]
+    assert "what was measured is its PyTorch form" in _files(made, "twin").rows[0][1]

@@ -83,7 +83,12 @@ def test_a_valid_certificate_names_the_smallest_and_stands_in_the_answer():
     assert "fog, severity 3" in text
     assert "3000 certify images in 1500 independent groups" in text
     assert "look 1 of 2 with error 0.025" in text
-    assert "About 9100 images would be needed to certify int8." in text
+    assert (
+        "About 9100 images would certify int8, if its losses are those on the select images."
+        in text
+    )
+    assert "Each bound holds with 97.5 % confidence for its own candidate" in text
+    assert "The choice, int8, is not certified." in text
     assert "Scope. Images exchangeable with the certify set. No field safety." in text
     assert "INVALID" not in text
 
@@ -93,6 +98,29 @@ def test_an_invalid_certificate_says_so_first_and_claims_nothing():
     assert "INVALID This certificate is invalid." in text
     assert "Look 2 at these images, but 1 look was planned." in text
     assert "certified with 95 % confidence" not in text
+    assert "\N{CHECK MARK} certified" not in text
+    assert "The choice, int8" not in text
+    assert "The certificate is invalid." in text
+    assert "controlled by" not in text
+    assert "would certify" not in text
+
+
+@pytest.mark.parametrize(
+    ("upper", "wanted"), [(0.20001, "20.01"), (0.2, "20.00"), (0.19994, "20.00"), (0.07, "7.00")]
+)
+def test_upper_bounds_are_rounded_up(upper, wanted):
+    one = row("resnet20/int8", certified=False, p=0.3, risk=0.05, upper=upper, why="x")
+    assert f"at most {wanted} %" in text_of(candidates=[one])
+
+
+@pytest.mark.parametrize(
+    ("label", "wanted"), [("cluster16", "was not tested"), ("int8", "is certified")]
+)
+def test_what_the_certificate_means_for_the_choice_is_said(label, wanted):
+    name = f"resnet20/{label}"
+    tested = [row(name, certified=True, p=0.01, risk=0.1, upper=0.3, why="x")]
+    text = text_of(candidates=tested, certified=[name], smallest=name)
+    assert f"The choice, int8, {wanted}." in text
 
 
 def test_nobody_certified_is_said():
@@ -100,7 +128,19 @@ def test_nobody_certified_is_said():
     needed = {"label": "resnet20/int8", "images": None, "split": "select", "why": "too near"}
     text = text_of(certified=[], smallest=None, candidates=candidates, needed=needed)
     assert "Not one of 2 tested candidates is certified with 95 % confidence." in text
-    assert "No number of images would certify int8: too near." in text
+    assert "No number of images is known to certify int8: too near." in text
+
+
+def test_the_risk_of_a_mean_is_not_called_that_of_its_worst_condition():
+    text = text_of(promises=[{**PROMISE, "over": "mean"}])
+    assert "mean; most at fog, severity 3" in text
+    assert "mean; most at" not in text_of()
+
+
+def test_long_tables_start_folded_so_that_caveats_are_seen():
+    rows = [{**CERTIFICATE["candidates"][1], "label": f"net/{place}"} for place in range(20)]
+    assert "All 20 tested candidates" in text_of(candidates=rows)
+    assert "tested candidates Candidate" not in text_of()
 
 
 def test_an_untested_candidate_has_gaps_instead_of_numbers():

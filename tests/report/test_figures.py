@@ -74,6 +74,15 @@ def test_labels_do_not_cover_each_other():
     assert len({(round(float(x)), round(float(y))) for x, y in spots}) == 4
 
 
+def test_a_name_without_a_free_place_is_left_out_but_never_the_choice():
+    marks = [Mark(f"candidate-{i}", "dominated", 1.0, 2.0 + i / 1000) for i in range(30)]
+    text = draw(
+        [*marks, Mark("the choice", "front", 1.0, 2.0, is_chosen=True), Mark("", "front", 2.0, 3.0)]
+    )
+    assert "the choice" in text
+    assert 2 < text.count(">candidate-") < 12
+
+
 def test_empty_bins_are_not_drawn():
     text = reliability(Bins(), name="r", description="d")
     assert text.count(f'fill="{FRONT}"') == 1

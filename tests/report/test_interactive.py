@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
+import polars as pl
 import pytest
-from synthetic_page import PLANTS
+from synthetic_page import PLANTS, synthetic_page
 
 from shrinkproof.report import figures
-from shrinkproof.report.interactive import front_spec
+from shrinkproof.report.interactive import MARK, _short, front_spec
+from shrinkproof.report.page import render
 
 
 @pytest.fixture(scope="module")
 def data(html):
+    return read(html)
+
+
+def read(html):
     found = re.search(r'id="page-data">(.*?)</script>', html, re.DOTALL).group(1)
     return json.loads(found)
 
@@ -32,6 +39,22 @@ def test_numbers_are_those_of_the_records(data):
         cell = accuracy["cells"][at]
         assert (cell["value"], cell["low"]) == (plant.top1, pytest.approx(plant.top1 - 0.007))
         assert cell["text"].startswith(f"{100 * plant.top1:.1f}")
+
+
+def test_counts_keep_all_their_digits_and_measures_enough():
+    assert _short(4_089_284_608.0) == 4_089_284_608
+    assert _short(0.1234567891234) == 0.123456789
+    assert _short(None) is None
+
+
+def test_numbers_that_must_not_be_trusted_are_marked_where_readers_point(empty_charts):
+    page = synthetic_page()
+    dirty = pl.when(pl.col("metric") == "accuracy.top1").then(pl.lit("contaminated"))
+    records = page.records.with_columns(status=dirty.otherwise("status"))
+    shown = read(render(replace(page, records=records)))
+    texts = [cell["text"] for cell in column(shown, "Top-1 accuracy, clean images")["cells"]]
+    assert all(text.endswith(MARK) for text in texts)
+    assert not any(cell["text"].endswith(MARK) for cell in column(shown, "File size")["cells"])
 
 
 def test_the_first_axes_are_the_objectives_of_the_study(data):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from shrinkproof.errors import UnknownNameError, UsageError
 from shrinkproof.records import Condition
-from shrinkproof.results import Results
+from shrinkproof.results import Results, pixels
 from shrinkproof.results.comparing import Comparison, Row, compare
 from shrinkproof.results.gating import gate
 from shrinkproof.results.naming import find_candidate
@@ -282,6 +283,65 @@ def small_run(folder: Path, text: str, weights: int) -> Results:
     return Study.load(file).run(folder / "run")
 
 
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        ({"preset": "imagenet", "seed": 0}, "preset cifar and preset imagenet"),
+        (None, "nothing shows that both runs corrupted the images in the same way"),
+        ({"preset": "cifar", "seed": 1}, ""),
+    ],
+)
+def test_other_corruptions_are_not_compared(
+    found: Results,
+    run_copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shown: dict[str, Any] | None,
+    reason: str,
+) -> None:
+    other = Results.load(run_copy)
+    cell = next(c for c in found.cells if c.split == "report")
+    own = {"preset": "cifar", "seed": 0}
+    monkeypatch.setattr(pixels, "_shown", lambda r, _: own if r is found else shown)
+    monkeypatch.setattr(pixels, "_cells", lambda r, _: iter([replace(cell, key=str(r is found))]))
+    selector = Selector("robustness.mean_error")
+    pair = Pair(*(Side(r, find_candidate(r, "prune0.8")) for r in (found, other)))
+    change = pair.change(selector)
+    assert (change.value is None) == bool(reason)
+    assert reason in change.reason
+    assert not change.is_paired
+    assert pair.change(Selector("accuracy.top1", "clean")).is_paired
+    (row,) = (
+        r
+        for r in compare(found, "prune0.8", other, "prune0.8").corrupted
+        if r.selector == "robustness.mean_error"
+    )
+    assert (row.verdict == "not comparable") == bool(reason)
+    (outcome,) = gate(
+        other,
+        [f"change({selector}) <= 1"],
+        candidate="prune0.8",
+        against=found,
+        baseline="prune0.8",
+    ).outcomes
+    assert outcome.holds == (not reason)
+    assert reason in outcome.why
+
+
+def test_means_over_other_conditions_are_not_compared(
+    found: Results, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Results.load(run_copy)
+    pair = Pair(*(Side(r, find_candidate(r, "prune0.8")) for r in (found, other)))
+    fewer = replace(other.settings, conditions=other.settings.conditions[:-1])
+    monkeypatch.setitem(vars(other), "settings", fewer)  # where it is kept once read
+    means = (Selector("robustness.mean_error"), Selector("change.robustness.mean_error"))
+    for selector in (*means, Selector("accuracy.top1", "corrupted")):
+        change = pair.change(selector)
+        assert change.value is None
+        assert "the two runs average other conditions" in change.reason
+    assert pair.change(Selector("accuracy.top1", "clean")).value == 0
+
+
 @pytest.mark.slow
 def test_runs_without_a_common_cell_are_paired_where_the_pixels_are_the_same(
     tmp_path: Path,
@@ -300,3 +360,9 @@ def test_runs_without_a_common_cell_are_paired_where_the_pixels_are_the_same(
     assert all(row.is_paired for row in found.clean)
     assert not any(row.is_paired for row in found.conditions)
     assert "the runs corrupted the images differently, seed 0 and seed 3" in found.caveats[0]
+    assert all(row.difference is not None for row in found.conditions)
+
+    preset = small_run(tmp_path / "d", SMALL.replace("preset: cifar", "preset: imagenet"), 1)
+    found = compare(first, "baseline", preset, "cluster4")
+    assert all(row.verdict == "not comparable" for row in (*found.conditions, *found.corrupted))
+    assert "preset cifar and preset imagenet" in found.caveats[0]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from shrinkproof.errors import UsageError
 from shrinkproof.protocols import Better
 from shrinkproof.records import Condition
 from shrinkproof.results import deciding
@@ -128,3 +129,36 @@ def test_a_part_of_the_images_has_numbers_of_its_own():
     gap = partial.find("net/a", "report", Selector.parse("accuracy.top1{light=night}@corrupted"))
     assert gap.value is None
     assert "fog:2 is missing on report" in gap.reason
+
+
+def test_images_that_chose_make_nobody_sure():
+    rule, number = (
+        Constraint.parse("accuracy.top1@clean >= 0.9"),
+        Number(0.95, 0.91, 0.97, "", "ok"),
+    )
+    check = deciding._checked(rule, number, is_apart=False)
+    assert (check.is_met, check.is_sure, check.reason) == (True, False, "the same images chose it")
+    size = deciding._checked(
+        Constraint.parse("cost.bytes <= 10"), Number(10.0, status="ok"), is_apart=False
+    )
+    assert size.is_sure
+
+
+def test_a_trade_of_a_part_is_told():
+    selector = Selector.parse("accuracy.recall{class=cat}@clean")
+    said = deciding._traded(Pair(-0.1), selector, Better.HIGHER)
+    assert said == "accuracy.recall{class=cat}@clean -10.0 points (no interval)"
+
+
+def test_a_number_of_several_conditions_needs_one():
+    rows = [record("clean", 0, 0.9, ""), record("fog", 1, 0.4, "")]
+    numbers = Numbers(rows, "artifact", (Condition(), Condition("fog", 1)))
+    found = numbers.find("net/a", "report", Selector("accuracy.top1"))
+    assert found.value is None
+    assert found.reason == "accuracy.top1 needs a condition, for example accuracy.top1@clean"
+    with pytest.raises(UsageError, match="must name a condition"):
+        deciding.objectives_of([], ["accuracy.top1"])
+
+
+def test_an_objective_named_twice_counts_once():
+    assert len(deciding.objectives_of(["cost.bytes", "cost.bytes"], [])) == 1

@@ -15,7 +15,7 @@ from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import CLEAN, Candidate, Cell
 from shrinkproof.results import Results
-from shrinkproof.results.uncertain import tolerances
+from shrinkproof.results.uncertain import _warnings, tolerances
 from shrinkproof.store import Shard, Store
 
 STUDY = """
@@ -245,3 +245,45 @@ def test_a_repeat_is_an_option_of_its_own(run: Results) -> None:
     found = Results(run.store, run.spec, people, run.cells).uncertainty
     assert found is not None
     assert len(found.front) == 4
+
+
+def test_an_option_without_a_number_that_breaks_a_rule_takes_nobodys_shares(make: Make) -> None:
+    run = make()
+    (run.store.path / "study.yaml").write_text(
+        STUDY + SELECT.replace('>= 0.5"', '>= 0.5", "cost.bytes <= 10000"')
+    )
+    key = "baseline-select"
+    shard = run.store.read_cell(key)
+    assert shard is not None
+    gone = replace(shard.measurements[0], value=None, reason="no number")
+    run.store.write_cell(replace(shard, measurements=(gone,)))
+    shutil.rmtree(run.store.path / "predictions" / key, ignore_errors=True)
+    size = run.store.read_cell("baseline-size")
+    assert size is not None
+    large = replace(size.measurements[0], value=20_000)
+    run.store.write_cell(replace(size, measurements=(large,)))
+    again = Results.load(run.store.path)
+    assert again.decision is not None
+    assert set(again.decision.infeasible) == {"net/baseline"}
+    found = again.uncertainty
+    assert found is not None
+    assert found.reason == ""
+    assert set(found.front) == {"net/good", "net/twin", "net/bad"}
+
+
+def test_contaminated_options_are_shown_to_dominate_nobody(make: Make) -> None:
+    run = make()
+    data = {**run.data, "contamination": {"net": {"select": "trained on these"}}}
+    run.store.write_json("data.json", data)
+    found = Results.load(run.store.path).uncertainty
+    assert found is not None
+    assert found.dominated == {}
+    assert any("contaminated numbers" in note for note in found.notes)
+
+
+def test_what_speaks_against_the_choice_is_told() -> None:
+    (told,) = _warnings("a", {"a": ("b",)})
+    assert told.startswith("The choice itself, a, is shown to be dominated")
+    assert list(_warnings("c", {"a": ("b",)})) == []
+    (both,) = _warnings("c", {"a": ("b",), "b": ("a",)})
+    assert both.startswith("a and b are shown to dominate each other")

@@ -162,6 +162,21 @@ def test_one_problem_hides_no_other() -> None:
     assert found[-1].endswith("certify.promises.2: is given twice; remove one")
 
 
+def test_promises_that_differ_in_their_limit_only_are_refused() -> None:
+    (found,) = problems(
+        """\
+        certify:
+          promises:
+            - {error: 0.2}
+            - {miss: 0.2, class: cat}
+            - {error: 0.3}
+        """
+    )
+    assert found.endswith(
+        "promises.2: is given twice, with the limits 0.2 and 0.3; keep the lower one"
+    )
+
+
 def test_certify_images_are_required() -> None:
     head = HEAD.replace("certify: 400, ", "")
     (found,) = problems("certify: {promises: [{error: 0.2}]}\n", head)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shrinkproof.errors import SpecError
-from shrinkproof.spec import load_study_spec
+from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.spec.tolerance import Tolerance, parse_tolerance, tolerances_of
 
 STUDY = """\
@@ -20,6 +20,12 @@ select:
   minimize: [robustness.mean_error, cost.bytes, cost.latency_median]
   maximize: [accuracy.top1@clean]
 """
+
+
+def stated(spec: StudySpec) -> dict[str, Tolerance]:
+    assert spec.select is not None
+    selectors = [selector for selector, _ in spec.select.objectives()]
+    return tolerances_of(selectors, spec.select, spec.measure.margins)
 
 
 def problems(lines: str) -> list[str]:
@@ -44,8 +50,7 @@ def test_other_texts_are_refused(text: str) -> None:
 
 def test_defaults() -> None:
     spec = load_study_spec(STUDY)
-    assert spec.select is not None
-    found = tolerances_of(spec.select, spec.measure.margins)
+    found = stated(spec)
     assert found == {
         "robustness.mean_error": Tolerance(0.0, is_relative=False, source="default"),
         "cost.bytes": Tolerance(0.01, is_relative=True, source="default"),
@@ -59,8 +64,7 @@ def test_what_is_written_wins() -> None:
         STUDY
         + "  tolerance: {cost.bytes: 500, cost.latency_median: 10 %, accuracy.top1@clean: 0}\n"
     )
-    assert spec.select is not None
-    found = tolerances_of(spec.select, spec.measure.margins)
+    found = stated(spec)
     assert found["cost.bytes"] == parse_tolerance(500)
     assert found["cost.latency_median"] == parse_tolerance("10 %")
     assert found["accuracy.top1@clean"] == parse_tolerance(0)

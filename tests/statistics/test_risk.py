@@ -22,6 +22,7 @@ from shrinkproof.statistics import (
     risk_test,
     units_needed,
 )
+from shrinkproof.statistics.planning import SURE, loss_ranks, units_for_all
 
 LIMITS = st.floats(0.001, 0.999)
 COUNTS = st.integers(1, 60)
@@ -327,3 +328,40 @@ class TestUnitsNeeded:
             units_needed(0.1, 0.2, sd=0.7)
         with pytest.raises(UsageError, match="method must be"):
             units_needed(0.1, 0.2, method="bayes")
+
+
+class TestUnitsForAll:
+    def power(self, count, independent):
+        """How often all of so many independent tests of 15 % below 20 % succeed."""
+        wrong = np.random.default_rng(3).binomial(count, 0.15, (4000, independent))
+        p = np.array([binomial_p(int(n), count, 0.2) for n in range(count + 1)])
+        return float((p[wrong] <= 0.05).all(axis=1).mean())
+
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_all_tests_together_have_the_power(self, shared):
+        draws = np.random.default_rng(1)
+        losses = [draws.random(1000) < 0.15 for _ in range(10)]
+        ranks = loss_ranks(losses[:1] * 10 if shared else losses, "")
+        alone, sure = units_needed(0.15, 0.2), units_needed(0.15, 0.2, power=SURE)
+        needed = units_for_all(np.full(10, alone), np.full(10, sure), ranks)
+        if shared:
+            assert needed == alone
+        else:
+            assert self.power(alone, 10) < 0.2
+        assert self.power(needed, 1 if shared else 10) == pytest.approx(0.8, abs=0.04)
+
+    def test_tests_that_are_sure_anyway_cost_nothing(self):
+        draws = np.random.default_rng(1)
+        ranks = loss_ranks([draws.random(500) < 0.1, np.zeros(500)], "cat")
+        assert units_for_all(np.array([5000, 20]), np.array([9000, 20]), ranks) == 5000
+
+
+def test_nobody_is_certified_against_the_measured_risk():
+    """A bettor who is rich after the first 50 units and poor after all has p = 1."""
+    order = stream("risk test", 400).permutation(400)
+    losses = np.zeros(400)
+    losses[order[60:]] = 0.5
+    assert betting_p(losses[order], 0.4) < 0.05
+    found = risk_test(losses, 0.4, method="betting")
+    assert (found.p, found.risk) == (1.0, pytest.approx(0.425))
+    assert found.upper > found.risk

@@ -62,12 +62,12 @@ def test_few_differing_images_are_counted() -> None:
     # 2 of 500 images lose something: a mean loss of 2 % needs at least 10 that do.
     values = np.zeros(500)
     values[:2] = -0.3
-    found = no_worse(values, 0.02)
+    found = no_worse(values, 0.02, largest_loss=1.0)
     assert found.p == pytest.approx(stats.binom.cdf(2, 500, 0.02))
     assert found.method == "lost-images-exact"
     # What can lose more than 1 on an image, or comes in groups, has no such bound.
-    assert no_worse(5 * values, 0.02).p is None
-    assert no_worse(values, 0.02, groups=np.arange(500)).p is None
+    assert no_worse(5 * values, 0.02, largest_loss=1.0).p is None
+    assert no_worse(values, 0.02, groups=np.arange(500), largest_loss=1.0).p is None
 
 
 def test_bad_values_are_refused() -> None:
@@ -75,3 +75,13 @@ def test_bad_values_are_refused() -> None:
         superiority(np.array([np.nan]))
     with pytest.raises(UsageError, match="margin"):
         no_worse(np.zeros(50), -0.1)
+
+
+def test_what_an_image_can_lose_must_be_known_to_bound_a_mean_loss() -> None:
+    # Of log-likelihoods one image in a thousand can lose more than all others gain.
+    values = np.zeros(500)
+    values[:2] = -0.3
+    assert no_worse(values, 0.02).p is None
+    # Brier scores differ by up to 2: 1 % of the images can lose 0.02 on average.
+    found = no_worse(values, 0.02, largest_loss=2.0)
+    assert found.p == pytest.approx(stats.binom.cdf(2, 500, 0.01))

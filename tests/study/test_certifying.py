@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from shrinkproof.decision.ledger import Ledger
-from shrinkproof.errors import StoreError, UsageError
+from shrinkproof.errors import DataError, StoreError, UsageError
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.results import Results
 from shrinkproof.statistics.risk import binomial_p
@@ -243,6 +244,12 @@ def test_one_bad_condition_breaks_every_but_not_the_mean(test: Any, plant: Any) 
     assert (verdict["worst"], verdict["risk"]) == ("contrast:3", pytest.approx(0.22 / 3))
 
 
+def test_a_mean_that_is_not_shown_is_not_said_of_its_worst_condition(test: Any, plant: Any) -> None:
+    plant({"cluster8": {"contrast:3": 0.9}})
+    why = row(test(CERTIFY.replace("every", "mean")), "cluster8")["why"]
+    assert "0.3 in the mean of 3 conditions (worst: contrast:3)" in why
+
+
 def test_the_images_of_a_class_are_the_units_of_its_promise(test: Any, plant: Any) -> None:
     plant({"cluster8": 0.5})
     found = test("certify: {promises: [{miss: 0.3, class: 2, over: clean}], candidates: all}\n")
@@ -345,3 +352,89 @@ def test_the_ledger_lies_beside_the_study_by_default(
     shutil.rmtree(mine / "certificates")
     assert {**certify(mine), "made": ""} == {**first, "made": ""}
     assert (study / "certify-ledger.jsonl").is_file()
+
+
+def changed(run: Path, file: Path, change: Callable[[Any, Any], None]) -> None:
+    """Change pixels and classes of the certify images of a run, as if it had been run with them."""
+    with np.load(file) as found:
+        images, target = found["images"], found["target"]
+    change(images, target)
+    np.savez(file, images=images, target=target)
+    data = json.loads((run / "data.json").read_text())
+    inputs = Inputs.from_json(json.loads((run / "inputs.json").read_text()))
+    images = inputs.splits(["certify"]).sets["certify"]
+    data["splits"]["certify"]["fingerprint"] = images.fingerprint
+    (run / "data.json").write_text(json.dumps(data))
+
+
+def test_copies_of_an_image_are_no_new_evidence(
+    mine: Path, tmp_path: Path, test: Any, plant: Any
+) -> None:
+    plant({"prune0.8": 0.1})
+
+    def copy(images: Any, target: Any) -> None:
+        images[100:] = images[99]
+
+    changed(mine, tmp_path / "new.npz", copy)
+    found = test(CERTIFY.replace("all", "[net/prune0.8]"))
+    assert (found["images"], found["units"]) == (100, 100)
+    verdict = found["candidates"][0]["promises"][0]
+    assert (verdict["units"], verdict["risk"]) == (100, pytest.approx(0.2))
+    assert any("100 more certify images are identical copies" in line for line in found["scope"])
+
+
+def test_a_class_without_certify_images_costs_no_look(
+    mine: Path, tmp_path: Path, test: Any, plant: Any
+) -> None:
+    plant({})
+
+    def rename(images: Any, target: Any) -> None:
+        target[target == 2] = 1
+
+    changed(mine, tmp_path / "new.npz", rename)
+    with pytest.raises(DataError, match="must be of class 2, got none of 200"):
+        test("certify: {promises: [{miss: 0.3, class: 2, over: clean}], candidates: all}\n")
+    assert Ledger.open(tmp_path / "ledger.jsonl").entries() == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "why"),
+    [("mine", "invalid", "2 of 4 groups are also in select"), ("others", "valid", "")],
+)
+def test_groups_of_other_splits_are_not_new(
+    test: Any, plant: Any, monkeypatch: pytest.MonkeyPatch, source: str, status: str, why: str
+) -> None:
+    plant({})
+    splits = Inputs.splits
+
+    def grouped(inputs: Inputs, wanted: Any = None) -> Any:
+        found = splits(inputs, wanted)
+        sets = dict(found.sets)
+        for name, count, where in (("certify", 4, "mine"), ("select", 2, source)):
+            if name in sets:
+                groups = np.array([f"drive{i % count}" for i in range(len(sets[name]))])
+                sets[name] = replace(sets[name], source=where, groups=groups)
+        return replace(found, sets=sets)
+
+    monkeypatch.setattr(Inputs, "splits", grouped)
+    monkeypatch.setattr(certifying, "_check_images", lambda images, plan: None)
+    found = test(CERTIFY.replace("0.2", "0.9"))
+    assert (found["status"], found["units"]) == (status, 4)
+    assert why in found["why"]
+
+
+def test_a_certificate_of_files_that_were_made_anew_is_not_shown_as_valid(
+    mine: Path, test: Any, plant: Any
+) -> None:
+    plant({})
+    found = test()
+    assert Results.load(mine).certificate == found
+    candidate = next(c for c in Results.load(mine).candidates if c.recipe == "prune0.8")
+    file = mine / "candidates" / candidate.key / "complete.json"
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps({**facts, "sha256": "0" * 64}))
+    shown = Results.load(mine).certificate
+    assert shown is not None
+    assert (shown["status"], shown["certified"], shown["smallest"]) == ("invalid", [], None)
+    assert "another file than the tested one is now net/prune0.8" in shown["why"]
+    assert not any(row["certified"] for row in shown["candidates"])

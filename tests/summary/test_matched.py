@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.records import CLEAN, Cell
 from shrinkproof.summary import Summary, Sweep, summarize
+from shrinkproof.summary.matched import _is_repeated
 
 from .worlds import FOG, candidates, exhibits, predictions, with_settings
 
@@ -154,3 +156,10 @@ def test_latency_is_compared_where_it_was_measured() -> None:
 
 def test_two_recipes_without_a_sweep_are_not_matched() -> None:
     assert not exhibits(world(settings=with_settings(metrics=())), "matched")
+
+
+def test_of_repeated_trainings_the_first_one_counts() -> None:
+    people = candidates(["a", "a#1", "b"])
+    run = SimpleNamespace(candidates=people)
+    assert _is_repeated(run, people[:2])
+    assert not _is_repeated(run, [people[0], people[3]])

@@ -166,3 +166,14 @@ def test_groups_are_resampled_and_tested_whole() -> None:
     gain[10:60] = 1
     assert found.better[0, 0, 1] == superiority(gain, groups=groups).p
     assert found.spread[0, 0, 1] > 1.5 * gain.std(ddof=1)  # images of a group resemble each other
+
+
+def test_rare_losses_without_a_bound_are_never_shown_to_be_small() -> None:
+    nll, brier = "accuracy.nll@clean", "accuracy.brier@clean"
+    rows = world(a=(12, 20, 30))  # 2 of 400 images differ
+    metrics = ("accuracy.top1", "accuracy.nll", "accuracy.brier")
+    found = resampled(rows, (nll, brier), tolerances={nll: 0.2, brier: 0.2}, metrics=metrics)
+    assert found is not None
+    assert np.isnan(found.no_worse[0, 1, 0])
+    assert "the spread rests on about 2 images" in found.texts[found.reasons[0, 1, 0]]
+    assert found.no_worse[1, 1, 0] < 1e-10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,7 +55,9 @@ def print_certificate(certificate: Json) -> None:
     console = console_of()
     is_valid = certificate["status"] == "valid"
     style = "bold green" if certificate["certified"] else "bold red"
-    console.print(f"certificate {certificate['status']}: {certificate['why']}", style=style)
+    console.print(
+        f"certificate {certificate['status']}: {certificate['why']}", style=style, markup=False
+    )
     if not is_valid:
         console.print("Nothing is certified. The numbers below are exploration.", style="bold red")
     console.print("\npromised of new images:")
@@ -86,12 +89,17 @@ def _table(certificate: Json) -> Table:
                 str(number),
                 verdict["worst"],
                 f"{verdict['risk']:.3f}",
-                f"{verdict['upper']:.3f}",
+                f"{_rounded_up(verdict['upper']):.3f}",
                 f"{verdict['p']:.2g}",
                 family if number == 1 else "",
             ]
             table.add_row(*cells, style=style)
     return table
+
+
+def _rounded_up(bound: float) -> float:
+    """Return an upper bound with three decimals: a smaller one would say more than was shown."""
+    return math.ceil(round(1000 * bound, 6)) / 1000
 
 
 def _shortened(labels: Sequence[str]) -> dict[str, str]:
@@ -109,6 +117,11 @@ def _lines(certificate: Json) -> Iterator[str]:
     yield (
         f"{certificate['images']} images{groups}, look {look['number']} of {look['of']}, "
         f"confidence {confidence}, method {certificate['method']}, plan {certificate['plan'][:12]}"
+    )
+    sure = 1 - look["error"] if look["error"] else certificate["confidence"]
+    yield (
+        f"at most: upper bound of the risk, with {100 * sure:.4g} % confidence for this candidate "
+        "and promise alone"
     )
     if certificate["smallest"]:
         yield f"smallest certified file (>): {certificate['smallest']}"

@@ -101,8 +101,10 @@ def _print_long(console: Console, noun: str, title: str, rows: Sequence[Row]) ->
     text = f"{title} {len(rows)} {noun}: " + ", ".join(
         f"{len(found)} {verdict}" for verdict, found in counts.items()
     )
-    rest = len(rows) - sum(map(len, counts.values()))
-    console.print(f"\n{text}, {rest} without a difference shown", markup=False)
+    apart = sum(row.verdict == "not comparable" for row in rows)
+    rest = len(rows) - sum(map(len, counts.values())) - apart
+    text += f", {rest} without a difference shown" + f", {apart} not comparable" * bool(apart)
+    console.print(f"\n{text}", markup=False)
     for verdict, found in counts.items():
         names = [f"{_place(row)} {_signed(row.difference)}" for row in _largest(found)]
         if names:

@@ -105,4 +105,4 @@ def _fronts(
         print_csv([row for front in fronts for row in front.as_rows()])
     else:
         print_fronts(found, fronts)
-    return DONE
+    return DONE if any(front.members for front in fronts) else UNFINISHED

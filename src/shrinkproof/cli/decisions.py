@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.markup import escape
 
-from shrinkproof.cli.tables import console_of, empty_table, spelled_number
+from shrinkproof.cli.tables import console_of, empty_table, heading_of, spelled_number
 from shrinkproof.results.fronts import deciding_front
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from shrinkproof.decision.choice import Decision
     from shrinkproof.results import Results
     from shrinkproof.results.deciding import RuleCheck
+
+
+_WORTH_TELLING: Final = 0.05
+"""Share of the resampled data sets from which on an option off the front is named."""
 
 
 def print_decision(results: Results, decision: Decision) -> None:
@@ -37,7 +41,10 @@ def print_decision(results: Results, decision: Decision) -> None:
     console.print(_front(results, decision))
     front = deciding_front(results)
     if front is not None and front.hypervolume is not None:
-        console.print(f"\nhypervolume {front.hypervolume:.3f} of the box of all options")
+        console.print(
+            f"\nhypervolume {front.hypervolume:.3f} of the box of all options, on the "
+            f"{results.deciding} split"
+        )
     for heading, lines in _sections(results, decision):
         console.print(f"\n{heading}", style="bold", markup=False)
         for line in lines:
@@ -49,7 +56,7 @@ def print_decision(results: Results, decision: Decision) -> None:
 
 def _front(results: Results, decision: Decision) -> Table:
     """Return the members of the front with their numbers on the printed split."""
-    headers = (str(o.selector).replace(".", ".\n").replace("@", "\n@") for o in results.objectives)
+    headers = (heading_of(str(objective.selector)) for objective in results.objectives)
     sure = results.uncertainty
     shares = (sure.front, sure.chosen) if sure and not sure.reason else ()
     names = ("on the\nfront", "chosen")[: len(shares)]
@@ -119,6 +126,14 @@ def _sureness(results: Results) -> Iterator[str]:
     if found.reason:
         yield f"not known: {found.reason}"
         return
+    decision = results.decision
+    front = () if decision is None else decision.front
+    for label, share in found.front.items():
+        if label not in front and max(share, found.chosen[label]) >= _WORTH_TELLING:
+            yield (
+                f"{short(label)} is off the front, and on it in {100 * share:.0f} % of the "
+                f"resampled data sets, chosen in {100 * found.chosen[label]:.0f} %"
+            )
     for label, others in found.dominated.items():
         yield f"{short(label)} is shown to be dominated, by {', '.join(map(short, others))}"
     for pair in found.indistinct:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from shrinkproof.cli.tables import console_of, empty_table, spelled_number
+from shrinkproof.cli.tables import console_of, empty_table, heading_of, spelled_number
 from shrinkproof.results.fronts import deciding_front
+from shrinkproof.selectors import Selector
 from shrinkproof.table import Number
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ def print_fronts(results: Results, fronts: Sequence[Front]) -> None:
             console.print(line, markup=False)
         told |= set(front.why)
     notes = dict.fromkeys(note for front in fronts for note in front.notes)
+    if results.printing != results.deciding:
+        notes[
+            f"numbers are those of the {results.printing} split; ranks and hypervolumes are of the "
+            f"{results.deciding} split"
+        ] = None
     if notes:
         console.print()
     for note in notes:
@@ -53,11 +59,11 @@ def _is_the_decisions(results: Results, front: Front) -> bool:
 
 def _members(front: Front) -> Table:
     """Return the members with their printed numbers, and what each adds to the hypervolume."""
-    headers = (a.selector.replace(".", ".\n").replace("@", "\n@") for a in front.objectives)
+    headers = (heading_of(axis.selector) for axis in front.objectives)
     adds = ("adds",) if front.contributions else ()
     table = empty_table("candidate", *headers, *adds, left=1)
     for label in front.members:
-        row = (front.printed or front.values).get(label)
+        row = front.shown.get(label)
         cells = [
             "-" if row is None else _cell(axis, row[axis.selector]) for axis in front.objectives
         ]
@@ -70,7 +76,7 @@ def _cell(axis: Axis, value: float) -> str:
     """Return a value in its unit; relative ones as a factor or with their sign."""
     if axis.relation == "ratio":
         return f"{value:.3g}x"
-    metric = axis.selector.partition("@")[0]
+    metric = Selector.parse(axis.selector).metric
     text = spelled_number(Number(value, status="ok"), metric)
     return f"+{text}" if axis.relation == "difference" and value >= 0 else text
 

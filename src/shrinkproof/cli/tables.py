@@ -49,6 +49,11 @@ def empty_table(*columns: str, left: int = 1) -> Table:
     return table
 
 
+def heading_of(selector: str) -> str:
+    """Return a selector as the heading of a column, in several short lines."""
+    return escape(selector.replace(".", ".\n").replace("{", "\n{").replace("@", "\n@"))
+
+
 def _percent(number: Number) -> str:
     """Return the value with half the width of its interval, in percent."""
     if number.value is None:

@@ -58,8 +58,8 @@ class Front:
         objectives: what is compared, in which direction, and how it relates to the baseline.
         members: labels of the front, best in the first objective first.
         values: label -> selector -> the value that was compared; every compared option.
-        printed: the same numbers on the images whose numbers are printed; empty where those are
-            the ones that were compared, and without options of which one is missing.
+        printed: the same numbers on the images whose numbers are printed, without options of which
+            one is missing; None where those are the ones that were compared.
         dominated: label -> the members that dominate it; where only the tolerances keep it off the
             front, the member that displaced it or its dominator.
         ranks: label -> 0 for the front, 1 for the front without it, ...
@@ -87,10 +87,15 @@ class Front:
     hypervolume: float | None
     contributions: Mapping[str, float]
     reference: Mapping[str, float]
-    printed: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    printed: Mapping[str, Mapping[str, float]] | None = None
     tolerances: Mapping[str, float] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> Mapping[str, Mapping[str, float]]:
+        """Label -> selector -> the value to print; without options whose printed one is missing."""
+        return self.values if self.printed is None else self.printed
 
     def as_json(self) -> Json:
         """Return plain JSON values."""
@@ -107,7 +112,7 @@ class Front:
                 "candidate": label,
                 "rank": rank + 1,
                 **{
-                    axis.selector: (self.printed or self.values).get(label, {}).get(axis.selector)
+                    axis.selector: self.shown.get(label, {}).get(axis.selector)
                     for axis in self.objectives
                 },
                 "why": self.why.get(label, ""),
@@ -138,7 +143,8 @@ def make_front(
         name: what the front is about.
         basis: what the values are.
         model: the network; empty for several.
-        printed: the same numbers on the images whose numbers are printed.
+        printed: the same numbers on the images whose numbers are printed; None where those are
+            ``values``.
         tolerances: selector -> difference that earns no place on the front, see
             `pareto.tolerant_front`; 0 where none is given.
         left_out: label -> why it is not among ``values``.
@@ -180,7 +186,9 @@ def make_front(
             axis.selector: float(-cost if axis.better is Better.HIGHER else cost)
             for axis, cost in zip(objectives, worst_K, strict=len(labels) > 0)
         },
-        printed={label: dict(row) for label, row in (printed or {}).items() if label in values},
+        printed=None
+        if printed is None
+        else {label: dict(row) for label, row in printed.items() if label in values},
         tolerances={name: margin for name, margin in margins.items() if margin},
         left_out=dict(left_out or {}),
         notes=(*notes, problem) if problem else tuple(notes),
@@ -204,13 +212,13 @@ def explain_domination(
         values: label -> selector -> finite number, for every objective; they say who dominates.
         objectives: at least one, each with a direction.
         printed: the same numbers on other images, for the words; where one of the two options has
-            none, those of ``values`` are told.
+            none, the words hold no number. None for those of ``values``.
         tolerances: as in `make_front`.
 
     Raises:
         UsageError: as in `make_front`.
     """
-    other = printed or {}
+    shown = values if printed is None else printed
     labels, points_NK = _table(values, objectives)
     better = [axis.better for axis in objectives]
     margins = [(tolerances or {}).get(axis.selector, 0.0) for axis in objectives]
@@ -221,8 +229,10 @@ def explain_domination(
         gap_M = np.linalg.norm(scaled_NK[winners] - scaled_NK[j], axis=1)
         nearest = winners[int(np.argmin(gap_M.round(12)))]
         pair = (labels[nearest], labels[j])
-        told = other if all(label in other for label in pair) else values
-        words = f"{pair[0]} is {_told(told[pair[0]], told[pair[1]], objectives)}"
+        if all(label in shown for label in pair):
+            words = f"{pair[0]} is {_told(shown[pair[0]], shown[pair[1]], objectives)}"
+        else:
+            words = f"{pair[0]} dominates it, but a number to print is missing"
         is_within = not dominating_NN[nearest, j]
         said[labels[j]] = f"{words} (within the tolerance)" if is_within else words
     return said

@@ -6,7 +6,8 @@ images are read: a planned number of looks shares the error, and a look beyond i
 
 The ledger is a file of lines that only grows. Each line carries a hash of itself and that of the
 line before, so damage and later edits are found. The images of a look stand once per set in a
-folder beside it. Looks overlap where they share an image, whatever their sets.
+folder beside it. Looks overlap where they share an image or a group, whatever their sets. An image
+is known by its digest: saved in another format it is another one.
 
 What a ledger cannot know: looks that were made elsewhere, or written to another ledger; last
 lines that were cut off together with their images; and whether a candidate of a later look was made
@@ -44,7 +45,7 @@ class Look:
         purpose: what for, for example ``certify``.
         plan: hash of what was going to be tested.
         images: number of images.
-        image_set: hash of their digests.
+        image_set: hash of their digests and groups.
         number: the how-manieth look at any of these images, from 1.
         of: how many looks at them are planned, fixed by the first.
         budget: error that all planned looks share.
@@ -129,7 +130,14 @@ class Ledger:
         return self._overlapping(self.entries(), frozenset(digests))
 
     def spend(
-        self, *, purpose: str, digests: Collection[str], plan: str, looks: int, error: float
+        self,
+        *,
+        purpose: str,
+        digests: Collection[str],
+        plan: str,
+        looks: int,
+        error: float,
+        groups: Collection[str] = (),
     ) -> Look:
         """Write down a look before the images are read, and return what it may claim.
 
@@ -144,6 +152,8 @@ class Ledger:
             plan: hash of everything that will be tested.
             looks: number of looks planned, at least 1; only the first look at images can set it.
             error: error that they share, 0 to 1.
+            groups: one text for each group (drive, patient) of the images; another image of a group
+                that was looked at is not new either.
 
         Raises:
             UsageError: there are no images, looks or error are out of range, or the plan was
@@ -152,6 +162,8 @@ class Ledger:
         """
         images = frozenset(digests)
         _check(images, purpose, plan, looks, error)
+        count = len(images)
+        images |= {_group_line(group) for group in groups}
         with explained(self.path), self._locked() as file:
             entries, last = self._parsed(self.path.read_bytes())
             found = _same_plan(entries, purpose, plan)
@@ -160,6 +172,7 @@ class Ledger:
             self._write_images(images)
             earlier = self._overlapping(entries, images)
             look = _next_look(earlier, purpose, images, plan, looks, error)
+            look = replace(look, images=count)
             _append(file, _line(look, last))
             sync_folder(self.path.parent)
             return look
@@ -305,6 +318,10 @@ def _why(earlier: Sequence[Look], images: frozenset[str], number: int, of: int, 
         "the outcome of the looks before"
     )
     return text if looks == of else f"{text}; {planned} at the first look, {looks} now"
+
+
+def _group_line(group: str) -> str:
+    return f"group {hashlib.sha256(group.encode()).hexdigest()[:32]}"
 
 
 def _set_hash(images: frozenset[str]) -> str:

@@ -122,6 +122,7 @@ class PairTests:
         no_worse: (C, C) p-value of losing at least the tolerance; NaN where none is stated.
         better: (C, C) p-value of being no better.
         is_counted: whether the objective is known exactly; p-values are then 0 or 1.
+        images: number of images behind each test; 0 where there are none.
         spread: (C, C) standard deviation of the difference per image; NaN where unknown.
         why: (row, column) -> why no p-value is stated.
         remedy: what would tell two options apart where no number of images can be named.
@@ -134,6 +135,7 @@ class PairTests:
     spread: NDArray[np.float64]
     why: Mapping[tuple[int, int], str] = field(default_factory=dict)
     remedy: str = "how many images would tell them apart is known for means over images only"
+    images: int = 0
 
 
 def shares(draws: Draws, rule: Rule) -> tuple[dict[str, float], dict[str, float]]:
@@ -425,4 +427,10 @@ def _needed(
         )
     if spread == 0:
         return None, "both give the same on every image"
-    return images_needed(spread, margin, level=level), f"for a difference of {margin:g}"
+    needed = images_needed(spread, margin, level=level)
+    if needed <= test.images:
+        return needed, (
+            f"for a difference of {margin:g}, which these {test.images:,} images would have shown "
+            "with a probability of 80 % or more; they differ by less, as far as one can tell"
+        )
+    return needed, f"for a difference of {margin:g}"

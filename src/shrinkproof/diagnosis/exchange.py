@@ -191,18 +191,19 @@ class Cut:
     parts: Mapping[str, nn.Module]
 
 
-def cuts_of(baseline: nn.Module, structure: Mapping[str, Any]) -> Iterator[Cut]:
-    """Yield the channels that a recorded pruning of channels removed, by what is tied together.
+def cuts_of(baseline: nn.Module, structures: Sequence[Mapping[str, Any]]) -> Iterator[Cut]:
+    """Yield the channels that pruning of channels removed, by what is tied together.
 
     Args:
         baseline: the network before.
-        structure: what the change of the step recorded: for each iteration the kept positions,
-            and the axes they belong to, ``conv1.weight:0``.
+        structures: what the change of each step recorded: for each iteration the kept positions,
+            and the axes they belong to, ``conv1.weight:0``. A later step counts the channels that
+            those before it have left.
     """
     original: dict[str, Tensor] = {}
     sizes: dict[str, int] = {}
     tied: dict[str, list[str]] = {}
-    for entry in structure.get("cuts", ()):
+    for entry in (entry for structure in structures for entry in structure.get("cuts", ())):
         for cut in entry["cuts"]:
             for axis in cut["axes"]:
                 before = original.get(axis, torch.arange(cut["size"]))
@@ -231,6 +232,8 @@ def _without(
         place, _, leaf = name.rpartition(".")
         if leaf not in ("weight", "bias"):
             continue
+        if getattr(baseline.get_submodule(place), leaf) is None:
+            continue  # a bias that only folding made
         part = parts.setdefault(place, copy.deepcopy(baseline.get_submodule(place)))
         gone = torch.ones(sizes[axis], dtype=torch.bool)
         gone[original[axis]] = False

@@ -26,6 +26,7 @@ from shrinkproof.diagnosis.wording import (
     scope_in_words,
 )
 from shrinkproof.errors import ShrinkproofError, UsageError
+from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import CLEAN, Candidate, Condition, Json
 from shrinkproof.results import Results
@@ -154,9 +155,17 @@ def explain(
 
 def _rule(text: str) -> Constraint:
     try:
-        return Constraint.parse(text)
+        rule = Constraint.parse(text)
     except ValueError as error:
         raise UsageError(f"rule {text!r}: {error}") from error
+    selector = rule.selector
+    known = described(selector.metric)
+    if known is not None and known.per_condition and not selector.condition:
+        raise UsageError(
+            f"rule {text!r}: {selector.metric} must have a condition, got none; write "
+            f"{Selector(selector.metric, 'clean', part=selector.part)}"
+        )
+    return rule
 
 
 def _scopes(

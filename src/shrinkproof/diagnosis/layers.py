@@ -299,11 +299,8 @@ class _Layers:
         from shrinkproof.diagnosis.exchange import cuts_of, effects
 
         changed = {row.layer: row for row in rows if not row.method and row.layer in self.own}
-        cuts = {
-            " + ".join(cut.layers): cut
-            for change in self.changes
-            for cut in cuts_of(self.base.module, change.structure)
-        }
+        found_cuts = cuts_of(self.base.module, [change.structure for change in self.changes])
+        cuts = {" + ".join(cut.layers): cut for cut in found_cuts}
         trials = {name: cut.parts for name, cut in cuts.items()}
         found = effects(self.base.module, trials, reference, self.batches) if trials else {}
         for name, cut in cuts.items():

@@ -103,7 +103,8 @@ class Loss:
         high: upper end; None likewise.
         p: p-value of no difference, corrected for all rows of the table (Holm).
         is_shown: whether the difference, in either direction, is more than chance.
-        share: part of the total loss that is found here; None where the total is not shown.
+        share: part of the total loss, gains subtracted, that is found here: below 0 for a gain,
+            and above 1 where others gain; None where the total is not shown.
         images: number of images behind it.
         note: why there is no interval, or what else a reader must know.
     """

@@ -17,6 +17,9 @@ _FELT: Final = 0.9
 _COUNTED: Final = 1000
 """Numbers from here on are printed without a fraction."""
 
+_WHOLE: Final = 1.005
+"""Shares that add up to more, rounded to percent, hide what was gained elsewhere."""
+
 _NAMED: Final = 3
 """Rows of a table that a sentence names."""
 
@@ -128,10 +131,13 @@ def _where(rows: Sequence[Loss], noun: str, total: Loss) -> Iterator[str]:
         return
     shown = [row for row in rows if row.is_shown and row.loss > 0]
     is_loss = total.is_shown and total.loss > 0
-    verb = "the loss is in" if is_loss else "errors are more frequent in"
+    # Where some rows gain, the shares of the others add up to more than all of it.
+    lost = sum(row.share for row in rows if row.share is not None and row.share > 0)
+    loss = "the net loss" if lost > _WHOLE else "the loss"
+    verb = f"{loss} is in" if is_loss else "errors are more frequent in"
     yield (f"By {noun}, {verb} {_list(shown)}." if shown else f"No single {noun} is shown to lose.")
     gained = [row for row in reversed(rows) if row.is_shown and row.loss < 0]
-    if gained and not is_loss:
+    if gained:
         yield f"Errors are fewer in {_list(gained)}."
 
 

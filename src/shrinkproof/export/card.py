@@ -28,6 +28,9 @@ _FAMILIES: Final = {"prune.": "pruning", "quantize.": "quantization", "cluster":
 _TYPES: Final = {"accuracy.top1": "accuracy", "accuracy.brier": "brier_score"}
 """Our names of metrics -> those of the Hugging Face hub, where it has one."""
 
+_UNMEASURED: Final = "the network, for ONNX Runtime; what was measured is its PyTorch form"
+"""What the exported file is where a study measures PyTorch networks."""
+
 _PURPOSE: Final = {
     files.NETWORK: "the network that was measured, for ONNX Runtime",
     PROGRAM: "the network as a program of torch.export, for PyTorch",
@@ -85,7 +88,8 @@ def render_card(facts: Facts, source: Source, made: Mapping[str, Json], verified
         is_imitated=facts.candidate.is_imitated,
         missing=verified.missing,
         caveats=[plain(caveat) for caveat in facts.results.caveats],
-        files=_files(made),
+        files=_files(made, facts.results.form),
+        form=facts.results.form,
         machine=_machine(facts),
         roots=sorted(source.inputs.roots),
         limit=source.inputs.limit,
@@ -327,6 +331,8 @@ def _rules(facts: Facts) -> Table:
             value += f" ({number.low:.6g} to {number.high:.6g})"
             if rule.is_met(number.low) != rule.is_met(number.high):
                 verdict += ", but the interval reaches to the other side"
+        if number.status == "contaminated":
+            verdict += ", but the number is contaminated"
         rows.append((str(rule), value, verdict))
     return Table(("Rule", "Here", "Kept"), tuple(rows))
 
@@ -361,7 +367,9 @@ def _certificate(facts: Facts) -> tuple[Table, list[str]]:
         )
         for test in entry["promises"]
     )
-    titles = ("Promise", "Limit", "Measured", "Upper bound", "Test", "Worst condition")
+    level = f"{100 * (1 - found['look']['error']):g} %"
+    bound = f"Upper bound at {level}, for this promise alone"
+    titles = ("Promise", "Limit", "Measured", bound, "Test", "Worst condition")
     return Table(titles, rows), [*told, *found["scope"]]
 
 
@@ -385,9 +393,10 @@ def _agreement(found: Sequence[Comparison]) -> Table:
     return Table(titles, rows)
 
 
-def _files(made: Mapping[str, Json]) -> Table:
+def _files(made: Mapping[str, Json], form: str) -> Table:
+    purpose = {**_PURPOSE, **({files.NETWORK: _UNMEASURED} if form == "twin" else {})}
     rows = tuple(
-        (name, _PURPOSE[name], f"{about['bytes']:,}", str(about["sha256"])[:16])
+        (name, purpose[name], f"{about['bytes']:,}", str(about["sha256"])[:16])
         for name, about in made.items()
     )
     return Table(("File", "What it is", "Bytes", "SHA-256 begins"), rows)

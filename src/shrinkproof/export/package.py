@@ -198,7 +198,10 @@ def _preprocess(source: Source) -> Json:
 
 def _check_certified(results: Results, candidate: Candidate, scratch: Path) -> None:
     """Refuse a file that is not the one a certificate was given to."""
-    for entry in (results.certificate or {}).get("candidates", ()):
+    certificate = results.certificate or {}
+    if certificate.get("status") != "valid":
+        return  # it certifies nobody, and the card says so
+    for entry in certificate["candidates"]:
         if entry["label"] != candidate.label:
             continue
         got = described(scratch / files.NETWORK)["sha256"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from shrinkproof.artifacts import candidate as files
 from shrinkproof.errors import DataError, ExportError, ModelError, UsageError
 from shrinkproof.records import Candidate
 from shrinkproof.results import Results
-from shrinkproof.study.inputs import Inputs
+from shrinkproof.store import digest_of
+from shrinkproof.study.inputs import Inputs, roots_of_environment
 from shrinkproof.study.work import Workplace, check_fit
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def open_source(results: Results, candidate: Candidate, roots: Mapping[str, Path
     inputs = Inputs.from_json(value)
     inputs = replace(
         inputs,
-        roots={**inputs.roots, **roots},
+        roots={**inputs.roots, **roots_of_environment(), **roots},
         folder=Path(roots.get("study", inputs.folder)),
     )
     with _advised():
@@ -118,13 +118,8 @@ def check_sizes(results: Results, candidate: Candidate, folder: Path) -> None:
                 f"{got:,}; make the candidate again in a new run directory"
             )
     known = facts.get("sha256")  # runs of earlier versions have none
-    if known is not None and _digest(folder / "model.onnx") != known:
+    if known is not None and digest_of(folder / "model.onnx") != known:
         raise ExportError(
             f"{folder / 'model.onnx'}: must be the file that was measured, with sha256 {known}, "
             "got another one; make the candidate again in a new run directory"
         )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

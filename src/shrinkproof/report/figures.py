@@ -283,12 +283,18 @@ def _spot(mark: Mark) -> dict[str, Any]:
 
 
 Side = Literal["left", "right", "center"]
+_COVERED: Final = 0.1
+"""Share of a label that may lie on marks and other labels; the script knows the same."""
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 
 def _labels(marks: Sequence[Mark], x: _Axis, y: _Axis, width: int, height: int) -> list[Any]:
-    """Put each label where it covers no mark and no other label, the important ones first."""
+    """Put each label where it covers no mark and no other label, the important ones first.
+
+    A label without a free place is left out, unless it is the choice's.
+    """
     centers = [(x.at(mark.x) * width, (1 - y.at(mark.y)) * height) for mark in marks]
     taken: list[Box] = [(cx - 7, cy - 7, cx + 7, cy + 7) for cx, cy in centers]
     importance = {"baseline": 1, "front": 2, "control": 4}
@@ -302,7 +308,10 @@ def _labels(marks: Sequence[Mark], x: _Axis, y: _Axis, width: int, height: int) 
         length = len(mark.label) * _LETTER
         gap = 14 if mark.is_chosen else 10
         left, top, align = _best_spot(cx, cy, length, gap, taken, (width, height))
-        taken.append((left, top, left + length, top + 13))
+        box = (left, top, left + length, top + 13)
+        if not mark.is_chosen and sum(_overlap(box, b) for b in taken) > _COVERED * length * 13:
+            continue
+        taken.append(box)
         anchor = {"left": left, "right": left + length, "center": left + length / 2}[align]
         row = {"text": mark.label, "who": candidate_mark(mark.number)}
         text = numbered(chart_of([row])).mark_text(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 COLUMN_LIMIT: Final = 28
 """Numbers of a candidate that can be an axis."""
+MARK: Final = "\N{DOUBLE DAGGER}"
+"""What stands beside numbers that must not be trusted, as in the tables."""
 _DIGITS: Final = 9
 _FADED: Final = 0.2
 """Opacity of the other candidates while one is highlighted."""
@@ -115,14 +117,17 @@ def _cell(view: View, label: str, column: Column, row: Row | None) -> Json:
     cell = view.value(label, column)
     ends = [None if row is None else _short(row[end]) for end in ("value", "low", "high")]
     return {
-        "text": cell.text,
+        "text": cell.text + (MARK if cell.state == "contaminated" else ""),
         "interval": cell.interval,
         **dict(zip(("value", "low", "high"), ends, strict=True)),
     }
 
 
 def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{_DIGITS}g}")
+    """Return a number with as many digits as a figure needs; counts keep all of theirs."""
+    if value is None or float(value).is_integer():
+        return value
+    return float(f"{value:.{_DIGITS}g}")
 
 
 def front_spec() -> Json:

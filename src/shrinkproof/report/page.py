@@ -42,6 +42,8 @@ OPEN_MAPS: Final = 2
 """Heat maps that stand open without a choice."""
 DIAGRAM_LIMIT: Final = 8
 """Candidates that get reliability diagrams: two charts each, of about 40 ms."""
+FOLD_LIMIT: Final = 14
+"""Lines of a table before the caveats and the candidates; longer ones start folded."""
 DOWNLOAD_LIMIT: Final = 900_000
 """Longest embedded download in characters."""
 
@@ -174,6 +176,7 @@ def render(page: Page) -> str:
         bundle=scripts.bundle()[0] if axes else "",
         data=Markup(scripts.embedded(interactive.data(view, columns, lines, axes))),
         svg=Markup,
+        fold=FOLD_LIMIT,
         answer=answer(view, page.caveats, page.margins),
         rules=fronts.rules(view, page.rules),
         certificate=certificate(view, page.certificate),

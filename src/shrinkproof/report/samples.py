@@ -132,6 +132,7 @@ class HitLine:
         affected: images that only the baseline gets right under some condition, in words.
         images: image, class and answer, and under how many conditions it was lost.
         shown: the same images with what both networks said; empty where that is unknown.
+        unseen: shots without a picture.
         reason: why there are none; empty where there are.
     """
 
@@ -139,6 +140,7 @@ class HitLine:
     affected: str
     images: tuple[tuple[str, str, str], ...]
     shown: tuple[HitShown, ...]
+    unseen: int
     reason: str
 
 
@@ -237,6 +239,7 @@ def hit_hardest(
             affected=f"{by_label[label]['affected']} images" if by_label[label]["images"] else "",
             images=tuple(_image(by_label[label], image) for image in _first(by_label[label])),
             shown=tuple(_shown(image) for image in images.get(label, ())),
+            unseen=sum(not said.picture for one in images.get(label, ()) for said in one.said),
             reason=by_label[label]["reason"],
         )
         for label in sorted(shown, key=lambda label: label != view.chosen)

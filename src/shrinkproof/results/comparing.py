@@ -170,7 +170,8 @@ def compare(first: Results, a: str, second: Results, b: str) -> Comparison:
 
     Numbers are those of the printed split. Where images and pixels are the same in both, intervals
     and tests are paired image by image, with the bootstrap weights of the first run. Else intervals
-    treat the images as two independent samples, there is no test, and the reason says so.
+    treat the images as two independent samples, there is no test, and the reason says so. Numbers
+    on other data, or under other corruptions, are not compared.
 
     * Accuracy on clean images: McNemar's test. Under each corrupted condition, and for the error
       under each corruption (all severities of an image swapped together): the same, with Holm's
@@ -420,8 +421,11 @@ def _caveats(pair: Pair) -> Iterator[str]:
             "samples, and there is no test"
         )
     else:
-        reasons = dict.fromkeys(why for c in _shared(pair) if (why := pair.unpaired(c)))
+        left = [c for c in _shared(pair) if not pair.other_corruption(c)]
+        reasons = dict.fromkeys(why for c in left if (why := pair.unpaired(c)))
         yield from (f"not paired: {why}" for why in reasons)
+    others = dict.fromkeys(why for c in _shared(pair) if (why := pair.other_corruption(c)))
+    yield from (f"not compared: {why}" for why in others)
     yield from _differences(pair)
     for side in (pair.first, pair.second):
         results = side.results
@@ -455,7 +459,7 @@ def _differences(pair: Pair) -> Iterator[str]:
     only = [set(a) - set(b) for a, b in _both(pair.first.conditions, pair.second.conditions)]
     if any(only):
         yield (
-            "the runs have other conditions, so their means over conditions are not paired: "
+            "the runs have other conditions, so means over these are not compared: "
             + ", ".join(sorted(str(c) for c in only[0] | only[1]))
         )
     timed = "cost.latency_median"

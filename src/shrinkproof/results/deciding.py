@@ -48,7 +48,8 @@ class RuleCheck:
         low: lower end of its 95 % interval, None where none is stated.
         high: upper end.
         is_met: whether the number keeps the rule.
-        is_sure: whether the whole interval keeps it; counted numbers need none.
+        is_sure: whether the whole interval keeps it, and these images did not choose; counted
+            numbers need no interval.
         reason: why there is no number, or its caveat.
     """
 
@@ -70,8 +71,9 @@ def decide_on(
 ) -> Decision:
     """Return front and choice for any objectives, computed on the split that decides.
 
-    Costs that differ by less than the study's tolerance make no front; numbers that are estimated
-    are compared as they are, and how sure that is stands in ``Results.uncertainty``.
+    Costs that differ by no more than their tolerance, the study's or the usual one, make no front;
+    numbers that are estimated are compared as they are, and how sure that is stands in
+    ``Results.uncertainty``.
     """
     selectors = [o.selector for o in objectives] + [c.selector for c in constraints]
     options = []
@@ -94,7 +96,9 @@ def decide_on(
         constraints,
         rule=results.spec.select.rule if results.spec.select else "knee",
         split=results.deciding,
-        tolerances={t: x for t, x in tolerances(results).items() if t.startswith(COSTS)},
+        tolerances={
+            t: x for t, x in tolerances(results, objectives).items() if t.startswith(COSTS)
+        },
     )
 
 
@@ -115,13 +119,18 @@ def objectives_of(minimize: Sequence[str], maximize: Sequence[str]) -> tuple[Obj
             known = described(selector.metric)
             if known is None:
                 raise UnknownNameError("metric", selector.metric, {*METRIC_NAMES, *METRICS.names()})
+            if known.per_condition and not selector.condition:
+                raise UsageError(
+                    f"objective {text!r}: must name a condition, got none; write for example "
+                    f"{text}@clean"
+                )
             if known.better is not better:
                 raise UsageError(
                     f"objective {text!r}: must be a metric that is better when {better.value}, got "
                     f"one whose better direction is {known.better.value}"
                 )
             found.append(Objective(selector, better))
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def rules_on_report(results: Results) -> tuple[RuleCheck, ...]:
@@ -132,25 +141,31 @@ def rules_on_report(results: Results) -> tuple[RuleCheck, ...]:
     chosen = None if results.decision is None else results.decision.chosen
     if chosen is None:
         return ()
+    is_apart = results.printing != results.deciding
     return tuple(
-        _checked(rule, results.numbers.find(chosen, results.printing, rule.selector))
+        _checked(
+            rule, results.numbers.find(chosen, results.printing, rule.selector), is_apart=is_apart
+        )
         for rule in results.constraints
     )
 
 
-def _checked(rule: Constraint, number: Number) -> RuleCheck:
+def _checked(rule: Constraint, number: Number, *, is_apart: bool = True) -> RuleCheck:
+    """Check a rule; what the images that chose say of an estimated number is never sure."""
     is_met = number.value is not None and rule.is_met(number.value)
     ends = (number.low, number.high)
     is_exact = rule.selector.metric.startswith(_EXACT)
     inside = all(end is not None and rule.is_met(end) for end in ends)
+    is_flattered = not is_apart and not rule.selector.metric.startswith(COSTS)
+    flattery = "the same images chose it" if is_flattered else ""
     return RuleCheck(
         rule=str(rule),
         value=number.value,
         low=number.low,
         high=number.high,
         is_met=is_met,
-        is_sure=is_met and (is_exact or inside) and number.status == "ok",
-        reason=number.reason,
+        is_sure=is_met and (is_exact or inside) and number.status == "ok" and not flattery,
+        reason="; ".join(filter(None, (flattery, number.reason))),
     )
 
 
@@ -185,17 +200,17 @@ def _traded(pair: Pair, selector: Selector, better: Better) -> str:
     known = described(selector.metric)
     if known is not None and known.unit == "fraction":
         found, unit, form = pair.change(selector), 100.0, "{:+.1f}"
-        name, neutral = f"{selector} {{}} points", 0.0
+        after, neutral = " points", 0.0
     elif selector.metric.startswith("cost."):
         found, unit, form = pair.ratio(selector), 1.0, "{:.2f}"
-        name, neutral = f"{selector} {{}} times", 1.0
+        after, neutral = " times", 1.0
     else:
         found, unit, form = pair.change(selector), 1.0, "{:+.4g}"
-        name, neutral = f"{selector} {{}}", 0.0
+        after, neutral = "", 0.0
     if found.value is None:
         return ""
     low, high = found.interval.low, found.interval.high
-    text = name.format(form.format(unit * found.value))
+    text = f"{selector} {form.format(unit * found.value)}{after}"
     if low is None or high is None:
         return f"{text} (no interval)"
     if low < high:

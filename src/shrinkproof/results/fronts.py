@@ -21,6 +21,7 @@ from shrinkproof.protocols import Better
 from shrinkproof.results.uncertain import tolerances
 from shrinkproof.selectors import Selector
 from shrinkproof.spec.tolerance import COSTS, tolerances_of
+from shrinkproof.table import Number
 
 if TYPE_CHECKING:
     from shrinkproof.results.reading import Results
@@ -119,7 +120,6 @@ def _fronts(results: Results, objectives: Sequence[Objective]) -> Iterator[Front
     options, left_out = _options(results, objectives)
     printed = _printed(results, options, objectives)
     owner = {c.label: c.model for c in results.candidates}
-    margins = {t: x for t, x in tolerances(results).items() if t.startswith(COSTS)}
     models = tuple(dict.fromkeys(owner.values()))
     where = f"decided on the {results.deciding} split"
     for model in models:
@@ -129,7 +129,7 @@ def _fronts(results: Results, objectives: Sequence[Objective]) -> Iterator[Front
             name=f"{model}, {where}",
             model=model,
             printed=printed,
-            tolerances=margins,
+            tolerances=_of_costs(tolerances(results, objectives, model)),
             left_out={label: why for label, why in left_out.items() if owner[label] == model},
             notes=marked,
         )
@@ -140,7 +140,7 @@ def _fronts(results: Results, objectives: Sequence[Objective]) -> Iterator[Front
         absolute,
         name=f"{len(models)} networks, absolute values, {where}",
         printed=printed,
-        tolerances=margins,
+        tolerances=_of_costs(tolerances(results, objectives)),
         left_out=left_out,
         notes=[f"{text}, so this front is not fully absolute" for text in marked],
     )
@@ -150,8 +150,8 @@ def _fronts(results: Results, objectives: Sequence[Objective]) -> Iterator[Front
         axes,
         name=f"{len(models)} networks, relative to each one's baseline, {where}",
         basis="relative",
-        printed=_relative(results, printed, axes, results.printing)[0],
-        tolerances=_relative_tolerances(results, relative),
+        printed=None if printed is None else _relative(results, printed, axes, results.printing)[0],
+        tolerances=_relative_tolerances(results, relative, objectives),
         left_out={**left_out, **without},
         notes=[
             *marked,
@@ -159,6 +159,11 @@ def _fronts(results: Results, objectives: Sequence[Objective]) -> Iterator[Front
             "network that gains much can stand before a strong one that is better in every number",
         ],
     )
+
+
+def _of_costs(found: Mapping[str, float]) -> dict[str, float]:
+    """Return the tolerances of costs; estimated numbers are compared as they are."""
+    return {selector: number for selector, number in found.items() if selector.startswith(COSTS)}
 
 
 def _options(
@@ -187,9 +192,15 @@ def _broken(results: Results, label: str) -> Iterator[str]:
     for rule in results.constraints:
         number = results.numbers.find(label, results.deciding, rule.selector)
         if number.value is None:
-            yield f"{rule.selector} is {number.status}: {number.reason}"
+            yield _missing(str(rule.selector), number)
         elif not rule.is_met(number.value):
             yield f"{rule}, got {number.value:.6g}"
+
+
+def _missing(name: str, number: Number) -> str:
+    """Return why a number does not exist, with its name once."""
+    is_named = number.reason.startswith(name)
+    return number.reason if is_named else f"{name} is {number.status}: {number.reason}"
 
 
 def _numbers(
@@ -200,16 +211,16 @@ def _numbers(
     for name in selectors:
         number = results.numbers.find(label, split, Selector.parse(name))
         if number.value is None:
-            gaps.append(f"{name} is {number.status}: {number.reason}")
+            gaps.append(_missing(name, number))
         else:
             values[name] = number.value
     return values, gaps
 
 
-def _printed(results: Results, options: Values, objectives: Sequence[Objective]) -> Values:
-    """Return the numbers of the printed split where it is another one than the one that decides."""
+def _printed(results: Results, options: Values, objectives: Sequence[Objective]) -> Values | None:
+    """Return the numbers of the printed split; None where it is the one that decides."""
     if results.printing == results.deciding:
-        return {}
+        return None
     selectors = [str(o.selector) for o in objectives]
     found = {label: _numbers(results, label, selectors, results.printing) for label in options}
     return {label: values for label, (values, gaps) in found.items() if not gaps}
@@ -243,18 +254,18 @@ def _relative(
     return found, without
 
 
-def _relative_tolerances(results: Results, relative: Values) -> dict[str, float]:
+def _relative_tolerances(
+    results: Results, relative: Values, objectives: Sequence[Objective]
+) -> dict[str, float]:
     """Return the tolerances of relative costs: those that are a share have one here as well."""
-    select = results.spec.select
-    if select is None or not relative:
+    if not relative:
         return {}
-    stated = tolerances_of(select, results.spec.measure.margins)
+    selectors = [objective.selector for objective in objectives]
+    stated = tolerances_of(selectors, results.spec.select, results.spec.measure.margins)
     return {
         name: found.of(min(abs(row[name]) for row in relative.values()))
         for name, found in stated.items()
-        if name.startswith(COSTS)
-        and found.is_relative
-        and all(name in r for r in relative.values())
+        if name.startswith(COSTS) and found.is_relative
     }
 
 

@@ -16,7 +16,6 @@ from shrinkproof.metrics.spelling import described
 from shrinkproof.records import Candidate, key_of
 from shrinkproof.results.naming import find_candidate
 from shrinkproof.results.pairs import LEVEL, Pair, is_counted, trusted
-from shrinkproof.results.pixels import is_other_data
 from shrinkproof.results.sides import Side
 from shrinkproof.selectors import Selector
 
@@ -95,7 +94,7 @@ def gate(
         is_sure=is_sure,
         outcomes=tuple(_outcome(rule, asked, is_sure=is_sure) for rule in parsed),
         look=None if look is None else look.as_json(),
-        notes=tuple(_notes(asked, look)),
+        notes=tuple(_notes(asked, parsed, look)),
     )
 
 
@@ -213,7 +212,7 @@ def _finding(rule: Rule, asked: _Asked) -> Finding:
         where = "" if asked.against is None else f"{asked.against.store.path}: "
         return Finding(None, candidate=own.value, broken=f"{where}no candidate keeps its rules")
     other = pair.first.number(selector)
-    broken = _of(pair.second, why) or _of(pair.first, trusted(other)) or _foreign(rule, asked)
+    broken = _of(pair.second, why) or _of(pair.first, trusted(other))
     compared = (pair.change if rule.kind == "change" else pair.ratio)(selector, level)
     return Finding(
         value=compared.value,
@@ -231,28 +230,27 @@ def _of(side: Side, why: str) -> str:
     return f"{side.label}: {why}" if why else ""
 
 
-def _foreign(rule: Rule, asked: _Asked) -> str:
-    """Return why numbers of both runs cannot be compared at all; empty where they can."""
-    assert asked.against is not None, "the caller has looked"
-    is_cost = rule.constraint.selector.metric.startswith("cost.")
-    if is_cost or not is_other_data(asked.results, asked.against):
-        return ""
-    sources = (r.data["splits"].get(r.printing, {}) for r in (asked.against, asked.results))
-    names = " and ".join(str(split.get("source", "?")) for split in sources)
-    return f"the runs are about other data, {names}"
-
-
-def _notes(asked: _Asked, look: Look | None) -> list[str]:
+def _notes(asked: _Asked, rules: Sequence[Rule], look: Look | None) -> list[str]:
     notes = []
     pair = asked.pair
     if pair is not None and asked.has_baseline:
-        reasons = [pair.other_images] if pair.other_images else []
-        notes += [f"not paired: {why}" for why in reasons]
-    if pair is not None and asked.results.deciding == asked.results.printing:
-        notes.append(
-            f"chosen and measured on the same images ({asked.results.printing}): the numbers of a "
-            "chosen candidate are optimistic"
-        )
+        compared = [rule.constraint.selector for rule in rules if rule.kind != "number"]
+        sampled = [s for s in compared if not s.metric.startswith("cost.") and not pair.foreign(s)]
+        reasons = [pair.other_images, *map(pair.apart, sampled)]
+        notes += [f"not paired: {why}" for why in dict.fromkeys(filter(None, reasons))]
+        forms = [side.results.form for side in (pair.first, pair.second)]
+        if sampled and forms[0] != forms[1]:
+            notes.append(
+                f"the baseline was measured as {forms[0]}, the candidate as {forms[1]}: part of a "
+                "change may come from the form"
+            )
+    sides = () if pair is None else (pair.second, pair.first)
+    for run in {side.results.store.path: side.results for side in sides}.values():
+        if run.spec.select is not None and run.deciding == run.printing:
+            notes.append(
+                f"{run.store.path} has chosen and measured on the same images ({run.printing}): "
+                "the numbers of a chosen candidate are optimistic"
+            )
     if look is None and pair is not None:
         notes.append(
             "without a ledger nobody knows how often these images were looked at: a gate that runs "

@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.records import Condition
-from shrinkproof.results.pixels import other_images, other_pixels
+from shrinkproof.results.pixels import (
+    is_other_data,
+    other_corruption,
+    other_images,
+    other_pixels,
+)
 from shrinkproof.results.sides import Side
 from shrinkproof.selectors import Selector
 from shrinkproof.statistics import (
@@ -75,6 +80,7 @@ class Pair:
         self.first = first
         self.second = second
         self._pixels: dict[Condition, str] = {}
+        self._kinds: dict[Condition, str] = {}
         self._weights: dict[int, NDArray[np.float32]] = {}
 
     @cached_property
@@ -109,6 +115,28 @@ class Pair:
         if own != other:
             return f"{selector}: the two runs average other conditions"
         return next((why for condition in own if (why := self.unpaired(condition))), "")
+
+    def foreign(self, selector: Selector) -> str:
+        """Return why two numbers must not be compared at all; empty where they may be.
+
+        Other images of the same data are another sample of the same thing. Other data, other
+        conditions, and the same conditions made in another way are another thing.
+        """
+        runs = self.first.results, self.second.results
+        if is_other_data(*runs):
+            sources = (r.data["splits"].get(r.printing, {}).get("source", "?") for r in runs)
+            return f"the runs are about other data, {' and '.join(map(str, sources))}"
+        own, other = self.first.places(selector), self.second.places(selector)
+        if own != other:
+            return f"{selector}: the two runs average other conditions"
+        return next((why for condition in own if (why := self.other_corruption(condition))), "")
+
+    def other_corruption(self, condition: Condition) -> str:
+        """Return why a condition is another one in both runs; empty where it is the same."""
+        if condition not in self._kinds:
+            runs = self.first.results, self.second.results
+            self._kinds[condition] = other_corruption(*runs, condition)
+        return self._kinds[condition]
 
     def is_one_machine(self, metric: str) -> bool:
         """Return whether a time is of one machine and runtime in both.
@@ -201,6 +229,8 @@ class Pair:
         value = combine(other.value, own.value)
         if selector.metric.startswith(_COSTS):
             return self._cost(selector, value, level, is_ratio=joined == self._quotient)
+        if foreign := self.foreign(selector):
+            return Compared(None, reason=foreign)
         found, is_paired = joined(selector, level)
         why = "" if is_paired else self.apart(selector)
         reason = "; ".join(filter(None, (f"not paired: {why}" if why else "", found.reason)))

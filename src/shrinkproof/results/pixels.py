@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.corruptions.presets import PRESETS
@@ -13,6 +13,8 @@ from shrinkproof.records import Cell, Condition, Json, key_of
 
 if TYPE_CHECKING:
     from shrinkproof.results.reading import Results
+
+_UNKNOWN: Final = "nothing shows that both runs corrupted the images in the same way"
 
 
 def other_images(first: Results, second: Results) -> str:
@@ -53,11 +55,33 @@ def other_pixels(first: Results, second: Results, condition: Condition) -> str:
         return ""
     shown = [_shown(*pair) for pair in ((first, own), (second, other))]
     if shown[0] is None or shown[1] is None:
-        return "nothing shows that both runs corrupted the images in the same way"
+        return _UNKNOWN
     if shown[0] != shown[1]:
         texts = [_spelled(a, b) for a, b in (shown, reversed(shown))]
         return f"the runs corrupted the images differently, {' and '.join(texts)}"
     return ""
+
+
+def other_corruption(first: Results, second: Results, condition: Condition) -> str:
+    """Return why a condition is another one in both runs, whatever the images; empty if it is not.
+
+    Another seed is another draw of the same corruption. Another preset, version, stored set, frost
+    or compression is another corruption, whose numbers say nothing about a candidate. Empty also
+    where the keys of neither run show what was done.
+    """
+    if condition.is_clean or first.store.path.resolve() == second.store.path.resolve():
+        return ""
+    own, other = (list(_cells(r, condition)) for r in (first, second))
+    if not own or not other or {cell.key for cell in own} & {cell.key for cell in other}:
+        return ""
+    shown = [_shown(first, own), _shown(second, other)]
+    known = [{k: v for k, v in found.items() if k != "seed"} for found in shown if found]
+    if len(known) == 1:
+        return _UNKNOWN
+    if not known or known[0] == known[1]:
+        return ""
+    texts = [_spelled(*known), _spelled(*reversed(known))]
+    return f"the runs corrupted the images differently, {' and '.join(texts)}"
 
 
 def _spelled(one: Json | None, other: Json | None) -> str:

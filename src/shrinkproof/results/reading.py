@@ -43,7 +43,7 @@ from shrinkproof.table import Numbers, record_frame
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 9
+SUMMARY_VERSION: Final = 10
 """Raise it when derived numbers change: cached ones are then computed again."""
 
 

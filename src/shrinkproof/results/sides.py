@@ -131,7 +131,7 @@ class Side:
 
     def places(self, selector: Selector) -> tuple[Condition, ...]:
         """Return the conditions whose images a number is about; none for sizes and times."""
-        is_error = selector.metric.startswith(_ROBUSTNESS)
+        is_error = bare_name(selector.metric).startswith(_ROBUSTNESS)
         if is_error and not selector.condition:
             return self.conditions
         if selector.condition in (CORRUPTED, POOLED):

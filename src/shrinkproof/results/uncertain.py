@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -47,24 +47,32 @@ def quality_tolerances(results: Results) -> dict[str, float]:
     """Return the tolerance of every objective that is measured on images, in its unit."""
     return {
         text: found.number
-        for text, found in _stated(results).items()
+        for text, found in _stated(results, results.objectives).items()
         if not found.is_relative and text in watched_of(results)
     }
 
 
-def tolerances(results: Results) -> dict[str, float]:
-    """Return the tolerance of every objective in its unit; empty where the study decides nothing.
+def tolerances(
+    results: Results, objectives: Sequence[Objective] | None = None, model: str = ""
+) -> dict[str, float]:
+    """Return the tolerance of every objective in its unit.
 
     A relative one is a share of the smallest value of an option, so that it is nowhere a larger
     share than stated.
+
+    Args:
+        results: a run.
+        objectives: what to improve; None for the study's own.
+        model: the network whose options are compared; empty for all.
     """
     found = {}
-    for text, stated in _stated(results).items():
+    wanted = results.objectives if objectives is None else objectives
+    for text, stated in _stated(results, wanted).items():
         selector = Selector.parse(text)
         values = [
             abs(number.value)
             for candidate in results.candidates
-            if candidate.role != "control"
+            if candidate.role != "control" and model in ("", candidate.model)
             for number in [results.numbers.find(candidate.label, results.deciding, selector)]
             if number.value is not None
         ]
@@ -84,8 +92,9 @@ def uncertainty_of(results: Results) -> Uncertainty | None:
     on_front, is_chosen = shares(found.draws, results.spec.select.rule)
     pairs = shown(found.tests)
     chosen = decision.chosen
+    able = {*decision.front, *decision.dominated} - {*found.contaminated}
+    dominated = dominated_by(found.labels, pairs, tuple(sorted(able)), LEVEL)
     others = [label for label in decision.front if label != chosen]
-    able = (*decision.front, *decision.dominated)
     return Uncertainty(
         split=results.deciding,
         replicates=found.replicates,
@@ -93,11 +102,11 @@ def uncertainty_of(results: Results) -> Uncertainty | None:
         tolerances=found.tolerances,
         front=on_front,
         chosen=is_chosen,
-        dominated=dominated_by(found.labels, pairs, able, LEVEL),
+        dominated=dominated,
         indistinct=()
         if chosen is None
         else indistinct(found.labels, chosen, others, found.tests, found.tolerances, LEVEL),
-        notes=tuple(_notes(found, pairs.family)),
+        notes=(*_warnings(chosen, dominated), *_notes(found, pairs.family)),
     )
 
 
@@ -109,13 +118,31 @@ class _Judged:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """All options whose numbers exist."""
-        decision = self.results.decision
-        assert decision is not None, "the caller has looked"
+        """All options whose numbers exist, those that break a rule included."""
+        results = self.results
+        selectors = [o.selector for o in results.objectives]
+        selectors += [c.selector for c in results.constraints]
         return tuple(
             candidate.label
-            for candidate in self.results.candidates
-            if candidate.role != "control" and candidate.label not in decision.undefined
+            for candidate in results.candidates
+            if candidate.role != "control"
+            and all(
+                results.numbers.find(candidate.label, results.deciding, s).value is not None
+                for s in selectors
+            )
+        )
+
+    @cached_property
+    def contaminated(self) -> tuple[str, ...]:
+        """Options that have seen the images that decide; they are shown to dominate nobody."""
+        selectors = [o.selector for o in self.results.objectives]
+        return tuple(
+            label
+            for label in self.labels
+            if any(
+                self.results.numbers.find(label, self.results.deciding, s).status == "contaminated"
+                for s in selectors
+            )
         )
 
     @cached_property
@@ -262,6 +289,28 @@ class _Judged:
                 (i, j): kept.texts[int(reasons_CC[i, j])]
                 for i, j in np.argwhere(reasons_CC > 0).tolist()
             },
+            images=kept.images,
+        )
+
+
+def _warnings(chosen: str | None, dominated: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Yield where what is shown within the tolerances speaks against the choice, or both ways."""
+    if chosen is not None and chosen in dominated:
+        yield (
+            f"The choice itself, {chosen}, is shown to be dominated within the tolerances by "
+            f"{', '.join(dominated[chosen])}: the rule compares numbers of images without "
+            "tolerance. Look at both."
+        )
+    mutual = [
+        f"{a} and {b}"
+        for a, found in dominated.items()
+        for b in found
+        if a < b and a in dominated.get(b, ())
+    ]
+    if mutual:
+        yield (
+            f"{'; '.join(mutual)} are shown to dominate each other: each is better in something, "
+            "and all differences are within the tolerances."
         )
 
 
@@ -286,6 +335,11 @@ def _notes(found: _Judged, family: int) -> Iterator[str]:
                 "better; name the loss that matters in select.tolerance or measure.margins."
             )
         yield from _untested(test, len(found.labels))
+    if found.contaminated:
+        yield (
+            f"{', '.join(found.contaminated)}: contaminated numbers, which are shown to dominate "
+            "nobody; the shares are too good for them."
+        )
     for text in found.held:
         yield (
             f"{text} cannot be resampled and keeps its value on every data set: the shares look "
@@ -304,6 +358,6 @@ def _untested(test: PairTests, count: int) -> Iterator[str]:
     )
 
 
-def _stated(results: Results) -> Mapping[str, Tolerance]:
-    select = results.spec.select
-    return {} if select is None else tolerances_of(select, results.spec.measure.margins)
+def _stated(results: Results, objectives: Sequence[Objective]) -> Mapping[str, Tolerance]:
+    selectors = [objective.selector for objective in objectives]
+    return tolerances_of(selectors, results.spec.select, results.spec.measure.margins)

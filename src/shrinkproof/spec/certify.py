@@ -258,8 +258,13 @@ class CertifyCheck:
             place: Path = (*path, position)
             promise = self._promise(place, entry)
             if promise is not None:
-                if promise in found:
-                    self.problems.add(place, "is given twice; remove one")
+                twin = next((p for p in found if _subject(p) == _subject(promise)), None)
+                if twin is not None:
+                    rule = "is given twice; remove one"
+                    if twin.limit != promise.limit:
+                        limits = f"{twin.limit:g} and {promise.limit:g}"
+                        rule = f"is given twice, with the limits {limits}; keep the lower one"
+                    self.problems.add(place, rule)
                 found.append(promise)
         return tuple(found)
 
@@ -296,6 +301,12 @@ class CertifyCheck:
 
     def _has(self, path: Path, name: str) -> bool:
         return self.problems.document.at((*path, name)) is not MISSING
+
+
+def _subject(promise: PromiseSpec) -> tuple[object, ...]:
+    """Return what a promise is about: everything but its limit."""
+    narrowed = promise.up_to_severity, frozenset(promise.corruptions)
+    return promise.loss, promise.class_, promise.over, *narrowed
 
 
 def _refusal(name: object) -> str:

@@ -71,7 +71,7 @@ select:
   rule: knee
   tolerance: {robustness.mean_error: 0.01} # a smaller difference does not matter
 
-# Promises about new images, with a confidence; tested by `shrinkproof certify` on the certify split.
+# Promises about new images, with a confidence; `shrinkproof certify` tests them on certify images.
 certify:
   confidence: 0.95
   promises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -87,20 +87,23 @@ ToleranceField = Annotated[
 """A number in the metric's unit, or a percentage of its value."""
 
 
-def tolerances_of(select: SelectSpec, margins: Mapping[str, float]) -> dict[str, Tolerance]:
+def tolerances_of(
+    selectors: Iterable[Selector], select: SelectSpec | None, margins: Mapping[str, float]
+) -> dict[str, Tolerance]:
     """Return the tolerance of every objective, by its spelling.
 
     What ``select.tolerance`` says, else 1 % for sizes and operations and 5 % for times and memory,
     else the margin of the metric in ``measure.margins``, else 0.
 
     Args:
-        select: the block of the study file.
+        selectors: the objectives.
+        select: the block of the study file, if it has one.
         margins: metric -> by how much it may be worse and still count as kept.
     """
     found = {}
-    for selector, _ in select.objectives():
+    for selector in selectors:
         text = str(selector)
-        written = select.tolerance.get(text)
+        written = None if select is None else select.tolerance.get(text)
         if written is not None:
             found[text] = parse_tolerance(written)
         elif selector.metric.startswith(COSTS):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.errors import UsageError
+from shrinkproof.randomness import stream
 from shrinkproof.statistics.tails import (
     BETTING,
     BINOMIAL,
@@ -23,7 +24,8 @@ from shrinkproof.statistics.tails import (
     hoeffding_bentkus_p,
 )
 
-# Shape suffixes: K points that stand for the distribution of a loss.
+# Shape suffixes: K points that stand for the distribution of a loss, U units, T tests,
+# R simulated data sets.
 
 MAXIMUM_UNITS: Final = 10**9
 """Most units that are ever called needed; more are as good as none."""
@@ -101,6 +103,58 @@ def units_needed(
         return _smallest(lambda n: _bentkus_power(n, risk, spread, limit, error) >= power, 1)
     shape = _ternary(risk, spread) if low < 0 else _beta(risk, spread)
     return _smallest(lambda n: _betting_power(n, *shape, spread, limit, error) >= power, 1)
+
+
+SURE: Final = 0.99
+"""A second power at which units are planned; between the two, and beyond, a curve stands for it."""
+
+_SIMULATED: Final = 2000
+"""Data sets that show how often several tests fail together."""
+
+
+def loss_ranks(losses: Sequence[NDArray[Any]], name: str) -> NDArray[np.float64]:
+    """Return the ranks of the mean losses of several tests of the same units, (R, T), in (0, 1].
+
+    Mean losses of simulated data sets that depend on each other as the given losses do (multiplier
+    bootstrap: each unit's deviation times a normal number, the same one in all tests).
+
+    Args:
+        losses: per test the loss of each unit, (U,), in the same order.
+        name: of the units; other names have other random numbers.
+    """
+    loss_UT = np.stack([np.asarray(losses_U, dtype=np.float64) for losses_U in losses], axis=1)
+    draws_RU = stream("images needed", name).standard_normal((_SIMULATED, len(loss_UT)))
+    mean_RT = draws_RU @ (loss_UT - loss_UT.mean(axis=0))
+    return np.asarray((mean_RT.argsort(axis=0).argsort(axis=0) + 1) / _SIMULATED)
+
+
+def units_for_all(
+    first_T: NDArray[Any], sure_T: NDArray[Any], rank_RT: NDArray[np.float64], power: float = 0.8
+) -> int:
+    """Return how many units let all tests succeed together with probability ``power``.
+
+    A test that succeeds with 80 % is one of many that all must: 10 independent ones do so with
+    11 %. The power of each test grows with the root of the units on the normal scale.
+
+    Args:
+        first_T: units that give each test the power ``power`` alone.
+        sure_T: units that give each the power `SURE`.
+        rank_RT: which tests fail together, see `loss_ranks`.
+        power: of all tests together, below `SURE`.
+    """
+    from scipy.special import ndtr, ndtri
+
+    root_T = np.sqrt(first_T)
+    step_T = np.maximum(np.sqrt(sure_T) - root_T, _STILL)
+    start = float(ndtri(power))
+    slope_T = (float(ndtri(SURE)) - start) / step_T
+
+    def is_enough(count: int) -> bool:
+        power_T = ndtr(start + slope_T * (math.sqrt(count) - root_T))
+        succeeds_R = (rank_RT <= power_T + _ROUNDING).all(axis=1)
+        return float(succeeds_R.mean()) >= power - _ROUNDING
+
+    return _smallest(is_enough, int(np.max(first_T))) or MAXIMUM_UNITS
 
 
 def _planned_method(method: RiskMethod, low: float, sd: float | None) -> str:

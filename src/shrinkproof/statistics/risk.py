@@ -119,7 +119,9 @@ def risk_test(
 
     Betting looks at the units one after another. They are shuffled first, by a generator that
     depends on nothing but their number; the caller's order must be the same whenever the test is
-    repeated (by image index, as predictions are stored).
+    repeated (by image index, as predictions are stored). A bettor may have won early and lost it
+    all by the end: where the mean loss is not below the limit the p-value is 1 all the same, so
+    that nobody is certified against the measured risk.
 
     Args:
         losses_U: (U,) loss of each independent unit, see `independent_units`.
@@ -165,7 +167,8 @@ def _prepared(values_U: NDArray[np.float64], method: str, error: float) -> Calla
     if method == BETTING:
         shuffled_U = values_U[stream("risk test", count).permutation(count)]
         bets_U = bets(shuffled_U, error)
-        return lambda limit: capital_p(shuffled_U, bets_U, limit)
+        mean = float(values_U.mean())
+        return lambda limit: capital_p(shuffled_U, bets_U, limit) if mean < limit else 1.0
     if method == HOEFFDING_BENTKUS:
         mean = min(1.0, max(0.0, math.fsum(values_U) / count))
         return lambda limit: hoeffding_bentkus_p(mean, count, limit)

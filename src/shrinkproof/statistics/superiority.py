@@ -49,21 +49,28 @@ def superiority(gain_N: NDArray[Any], *, groups: NDArray[Any] | None = None) -> 
 
 
 def no_worse(
-    gain_N: NDArray[Any], tolerance: float, *, groups: NDArray[Any] | None = None
+    gain_N: NDArray[Any],
+    tolerance: float,
+    *,
+    groups: NDArray[Any] | None = None,
+    largest_loss: float = math.inf,
 ) -> HypothesisTest:
     """Return the one-sided test that the loss is at least ``tolerance``.
 
     `noninferiority`, with two more cases:
 
     * Tolerance 0: only who is better is shown to be no worse, so it is `superiority`.
-    * Where Student's t is not stated because too few images differ, and no image can lose more than
-      1: a mean loss of ``tolerance`` needs that at least this share of images loses something, so
-      the number of images that lose is tested against it (exact binomial; gains count nothing).
+    * Where Student's t is not stated because too few images differ, and what an image can lose is
+      bounded: a mean loss of ``tolerance`` needs that at least the share ``tolerance /
+      largest_loss`` of the images loses something, so the number of images that lose is tested
+      against it (exact binomial; gains count nothing).
 
     Args:
         gain_N: (N,) first minus second of a quantity of which more is better.
         tolerance: the smallest loss that matters, not negative.
         groups: (N,) group of each image, None where images are independent.
+        largest_loss: the most that any image can lose, known without looking at these: 1 between
+            two errors; infinite, as between two log-likelihoods, allows no such bound.
 
     Raises:
         UsageError: the tolerance is negative, a value is not finite, or lengths differ.
@@ -77,11 +84,13 @@ def no_worse(
     found = noninferiority(values_N, tolerance, groups=groups)
     if found.p is not None or groups is not None or not len(values_N):
         return found
-    if float(values_N.min()) < -1 or tolerance > 1:
+    if not math.isfinite(largest_loss) or not 0 < tolerance <= largest_loss:
+        return found
+    if float(values_N.min()) < -largest_loss:
         return found
     from scipy.special import bdtr
 
-    p = float(bdtr(int((values_N < 0).sum()), len(values_N), tolerance))
+    p = float(bdtr(int((values_N < 0).sum()), len(values_N), tolerance / largest_loss))
     return HypothesisTest(found.value, p, LOST, len(values_N))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.decision.certificate import (
@@ -21,7 +23,8 @@ from shrinkproof.decision.ledger import Look
 from shrinkproof.decision.promises import Evidence, Promise, Verdict, method_of
 from shrinkproof.records import Json
 from shrinkproof.results import Results
-from shrinkproof.statistics.risk import units_needed
+from shrinkproof.spec.certify import MEAN
+from shrinkproof.statistics.planning import SURE, loss_ranks, units_for_all, units_needed
 from shrinkproof.study.certificate_plan import (
     SPLIT,
     CertificatePlan,
@@ -41,10 +44,11 @@ class Outcome:
     Attributes:
         results: the run.
         plan: what is tested.
-        images: the certify images.
+        images: the certify images, each only once.
         look: the use of these images, as the ledger has it.
         evidence: label -> losses, of the candidates that could be measured.
         failed: key of a candidate -> why it could not.
+        seen: why images are not new for any model; empty where they are.
     """
 
     results: Results
@@ -53,6 +57,7 @@ class Outcome:
     look: Look
     evidence: Mapping[str, Evidence]
     failed: Mapping[str, str]
+    seen: str = ""
 
     @property
     def error(self) -> float:
@@ -95,6 +100,7 @@ class Outcome:
         for model in dict.fromkeys(taker.model for taker in self.plan.takers):
             reason = dirty.get(model, {}).get(SPLIT)
             told += [f"{model}: the certify images are not new: {reason}"] if reason else []
+        told += [f"the certify images are not new: {self.seen}"] if self.seen else []
         return "; ".join(told)
 
     def certificate(self) -> Json:
@@ -164,10 +170,10 @@ class Outcome:
                 self.plan.spec.method == "chains"
             )
             return f"{rule}it is not sure enough among {len(self.plan.takers)} ({adjusted})"
-        limits = {promise.name: promise.limit for promise in self.plan.promises}
+        promises = {promise.name: promise for promise in self.plan.promises}
         return "; ".join(
-            f"{v.name}: not shown, {v.risk:.4g} under {v.worst} (upper bound {v.upper:.4g}), "
-            f"limit {limits[v.name]:.4g}"
+            f"{v.name}: not shown, {v.risk:.4g} {_where(promises[v.name], v)} (upper bound "
+            f"{v.upper:.4g}), limit {promises[v.name].limit:.4g}"
             for v in open_ones
         )
 
@@ -197,7 +203,7 @@ class Outcome:
         }
         if evidence is None:
             return {**found, "why": "its losses are not known"}
-        count = 0
+        counts: list[tuple[int, int]] = []
         for promise in self.plan.promises:
             needed = self._of_promise(evidence, promise)
             if needed is None:
@@ -206,8 +212,24 @@ class Outcome:
                 if risk >= promise.limit:
                     why = f"{promise.name} is {risk:.4g} on {split}, above {promise.limit:.4g}"
                 return {**found, "why": why}
-            count = max(count, needed)
-        return {**found, "images": count}
+            counts += needed
+        first_T, sure_T = np.array(counts).T
+        ranks = self._ranks(evidence)
+        return {**found, "images": units_for_all(first_T, sure_T, ranks, POWER)}
+
+    def _ranks(self, evidence: Evidence) -> NDArray[np.float64]:
+        """Return which tests fail together, (R, T); promises about one class share their units."""
+        losses: dict[str, list[tuple[int, NDArray[Any]]]] = {}
+        place = 0
+        for promise in self.plan.promises:
+            for _, losses_U in evidence.units(promise):
+                losses.setdefault(promise.class_name, []).append((place, losses_U))
+                place += 1
+        found: dict[int, NDArray[np.float64]] = {}
+        for name, members in losses.items():
+            ranks = loss_ranks([losses_U for _, losses_U in members], name)
+            found |= {at: ranks[:, t] for t, (at, _) in enumerate(members)}
+        return np.stack([found[at] for at in range(place)], axis=1)
 
     def _planned_with(self, taker: Taker) -> tuple[Evidence | None, str]:
         """Return the losses that more images are planned with, and their split."""
@@ -218,28 +240,35 @@ class Outcome:
             return found, self.results.deciding
         return self.evidence.get(taker.label), SPLIT
 
-    def _of_promise(self, evidence: Evidence, promise: Promise) -> int | None:
-        """Return the number of images for one promise, None where no number is enough."""
+    def _of_promise(self, evidence: Evidence, promise: Promise) -> list[tuple[int, int]] | None:
+        """Return the images for each test of a promise, None where no number is enough.
+
+        Two numbers for each: for `POWER`, and for `SURE`.
+        """
         is_chain = self.plan.spec.method == "chains"
         share = self.error / len(self.plan.chains if is_chain else self.plan.takers)
-        largest = 0
+        found = []
         own = {v.name: v.units for v in next(iter(self.verdicts.values()), ())}
         per_unit = len(self.images) / own.get(promise.name, self._units)
         for _, losses_U in evidence.units(promise):
             method = method_of(losses_U, self.plan.spec.test)
-            count = units_needed(
-                float(losses_U.mean()),
-                promise.limit,
-                error=share,
-                power=POWER,
-                sd=None if method == "binomial" else float(losses_U.std()),
-                low=promise.low,
-                method=method,
-            )
-            if count is None:
+            counts = [
+                units_needed(
+                    float(losses_U.mean()),
+                    promise.limit,
+                    error=share,
+                    power=power,
+                    sd=None if method == "binomial" else float(losses_U.std()),
+                    low=promise.low,
+                    method=method,
+                )
+                for power in (POWER, SURE)
+            ]
+            images = [math.ceil(count * per_unit) for count in counts if count is not None]
+            if len(images) < len(counts):
                 return None
-            largest = max(largest, count)
-        return int(np.ceil(largest * per_unit))
+            found.append((images[0], images[1]))
+        return found
 
     def _scope(self) -> Iterator[str]:
         """Yield what the certificate is about, and what it is not."""
@@ -249,6 +278,12 @@ class Outcome:
             f"certify images ({self.images.source}). Nothing is said about other images, and "
             "nothing about safety in the field."
         )
+        copies = self.plan.surroundings["images"]["count"] - len(self.images)
+        if copies:
+            yield (
+                f"{copies} more certify images are identical copies of these and do not count: a "
+                "copy is no new evidence."
+            )
         if self.plan.is_corrupted:
             source = f"read from {data.stored}" if data.stored else "made from clean ones"
             yield (
@@ -273,3 +308,10 @@ class Outcome:
             f"these images, none of the {len(self.plan.takers)} tested candidates is certified "
             "wrongly. Looks at these images that this ledger does not know make that untrue."
         )
+
+
+def _where(promise: Promise, verdict: Verdict) -> str:
+    """Return what the risk of a verdict is about."""
+    if promise.over == MEAN:
+        return f"in the mean of {len(promise.conditions)} conditions (worst: {verdict.worst})"
+    return f"under {verdict.worst}"

@@ -20,6 +20,7 @@ from shrinkproof.registry import fields_of
 from shrinkproof.results import Results
 from shrinkproof.spec.certify import CertifySpec
 from shrinkproof.spec.recipes import full_name
+from shrinkproof.store import digest_of
 
 SPLIT: Final = "certify"
 """The split that nothing else reads."""
@@ -250,15 +251,6 @@ def _taker(
 def artifact_of(results: Results, key: str) -> Path:
     """Return the exported file of a candidate, whether it is there or not."""
     return results.store.candidate(key) / "model.onnx"
-
-
-def digest_of(file: Path) -> str:
-    """Return the SHA-256 of a file in hex digits; empty where it is missing."""
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except FileNotFoundError:
-        return ""
 
 
 def deciding_evidence(

@@ -15,10 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shrinkproof.atomic import explained
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.decision.ledger import Ledger
-from shrinkproof.decision.promises import Evidence
+from shrinkproof.decision.promises import Evidence, class_of
 from shrinkproof.engines.inline import Inline
 from shrinkproof.errors import DataError
 from shrinkproof.evaluators.scores import Scores
@@ -26,14 +29,13 @@ from shrinkproof.protocols import Engine
 from shrinkproof.records import Cell, Condition, Failure, Json, key_of
 from shrinkproof.results import Results
 from shrinkproof.results.certificate import CERTIFICATE, PLAN, name_of
-from shrinkproof.store import Store
+from shrinkproof.store import Store, digest_of
 from shrinkproof.study.certificate_outcome import Outcome
 from shrinkproof.study.certificate_plan import (
     SPLIT,
     CertificatePlan,
     Taker,
     artifact_of,
-    digest_of,
     plan_certificate,
 )
 from shrinkproof.study.inputs import Inputs
@@ -80,9 +82,11 @@ def certify(
     inputs = Inputs.from_json(store.read_json("inputs.json"))
     images = inputs.splits([SPLIT]).sets[SPLIT]
     _check_images(images, plan)
+    seen = _seen_groups(images, inputs)
     look = Ledger.open(ledger or inputs.folder / LEDGER).spend(
         purpose="certify",
         digests=images.hashes.tolist(),
+        groups=_groups(images),
         plan=plan.digest,
         looks=plan.spec.looks,
         error=plan.error,
@@ -90,7 +94,9 @@ def certify(
     looking = _Looking(results, plan, inputs, images)
     looking.measure(engine or Inline(), progress or Silence())
     evidence = looking.evidence()
-    certificate = Outcome(results, plan, images, look, evidence, looking.failed).certificate()
+    distinct = images.take(_firsts(images))
+    outcome = Outcome(results, plan, distinct, look, evidence, looking.failed, seen)
+    certificate = outcome.certificate()
     store.write_json(name_of(plan.digest, CERTIFICATE), certificate)
     return certificate
 
@@ -102,6 +108,46 @@ def _check_images(images: ImageSet, plan: CertificatePlan) -> None:
             f"certify: the images of {images.source} must be those of the run, got others "
             f"({images.fingerprint} instead of {planned}); run the study again"
         )
+    for promise in plan.promises:
+        wanted = class_of(promise, plan.classes)
+        if wanted is not None and not (images.target == wanted).any():
+            raise DataError(
+                f"certify: {promise.name}: at least one certify image must be of class "
+                f"{promise.class_name}, got none of {len(images)}; give the split more images"
+            )
+
+
+def _firsts(images: ImageSet) -> NDArray[np.int64]:
+    """Return the position of the first copy of each image, in order: a copy is no new unit."""
+    return np.sort(np.unique(images.hashes, return_index=True)[1]).astype(np.int64)
+
+
+def _groups(images: ImageSet) -> list[str]:
+    """Return a name of each group of the images that no group of another source has."""
+    if images.groups is None:
+        return []
+    return [f"{images.source} {group}" for group in np.unique(images.groups).tolist()]
+
+
+def _seen_groups(images: ImageSet, inputs: Inputs) -> str:
+    """Return which groups of the images another split has, too; empty where none has.
+
+    Another image of a drive or a patient that was learned from, or decided with, is not new.
+    Groups of different sources are different groups.
+    """
+    if images.groups is None:
+        return ""
+    mine = set(_groups(images))
+    others = [name for name in inputs.spec.data.names if name != SPLIT]
+    shared = {
+        name: len(mine.intersection(_groups(found)))
+        for name, found in inputs.splits(others).sets.items()
+    }
+    return "; ".join(
+        f"{count} of {len(mine)} groups are also in {name}"
+        for name, count in shared.items()
+        if count
+    )
 
 
 @dataclass(eq=False)
@@ -210,6 +256,7 @@ class _Looking:
 
     def _gathered(self, taker: Taker) -> Evidence:
         evidence = Evidence(self.plan.promises, self.plan.classes)
+        firsts = _firsts(self.images)
         for condition in self.plan.conditions:
             shown = self.store.read_predictions(self.cells[taker.key, condition].key)
             if shown is None:
@@ -220,5 +267,6 @@ class _Looking:
                 if baseline.key in self.failed:
                     raise DataError(f"its baseline: {self.failed[baseline.key]}")
                 beside = self.store.read_predictions(self.cells[baseline.key, condition].key)
-            evidence.add(condition, shown, beside)
+                beside = None if beside is None else beside.take(firsts)
+            evidence.add(condition, shown.take(firsts), beside)
         return evidence

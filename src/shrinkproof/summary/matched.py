@@ -9,7 +9,7 @@ curves are compared where both were measured, never beyond.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
@@ -41,6 +41,8 @@ _ONLY_IF_MEASURED: Final = ("cost.latency_median",)
 
 _SAME: Final = 1e-9
 """Logarithms of reductions closer than this are equal."""
+
+_FIRST_ONLY: Final = "of repeated trainings the first one counts"
 
 Errors = Mapping[str, NDArray[Any]]
 """``clean`` or ``corrupted`` -> (N,) error of each image."""
@@ -106,8 +108,8 @@ def matched(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:
     as far as both cover them. ``difference`` is the first minus the second, of accuracy on clean
     images or of the mean error under corruption. Interpolated values are means over images of
     interpolated errors, so differences are paired image by image and have 95 % intervals, one for
-    each row alone. Intervals are about the images and not about the trainings, nor about the shape
-    of the curve between members.
+    each row alone. Intervals are about the images and not about the trainings, of which the first
+    one counts, nor about the shape of the curve between members.
     """
     known = Known(run, rows)
     if known.split is None:
@@ -151,6 +153,10 @@ def _compared(
                 at = {key: of[place] for key, of in errors.items() if place in of}
                 _fill(item, pair, baseline, costs, at, terms, len(found))
                 found.append(item)
+    if _is_repeated(run, people.values()):
+        for item in found:
+            if item["rows"]:
+                item["reason"] = "; ".join(filter(None, (item["reason"], _FIRST_ONLY)))
     stated = split.intervals(terms)
     none = Interval(reason="there are no images, only numbers, so there is no interval")
     for number, item in enumerate(found):
@@ -159,6 +165,12 @@ def _compared(
             row["low"], row["high"] = interval.low, interval.high
             row["reason"] = "; ".join(filter(None, (row["reason"], interval.reason)))
     yield from found
+
+
+def _is_repeated(run: Run, people: Iterable[Candidate]) -> bool:
+    """Return whether one of the recipes was trained several times."""
+    known = {(c.model, c.recipe) for c in people}
+    return any(c.repeat and (c.model, c.recipe) in known for c in run.candidates)
 
 
 def _errors(split: Split, key: str) -> Errors:

@@ -31,6 +31,17 @@ from shrinkproof.summary.watched import Kept
 LEVELS: Final = (0.05, 0.025, 0.01, 0.005, 0.0025, 0.001)
 """One-sided errors at which an interval is turned into a p-value, rounded up to one of them."""
 
+_LARGEST_LOSS: Final = {
+    "accuracy.top1": 1.0,
+    "accuracy.brier": 2.0,
+    "accuracy.brier_top": 1.0,
+    "robustness.error": 1.0,
+    "robustness.mean_error": 1.0,
+    "flips.negative": 1.0,
+    "flips.positive": 1.0,
+}
+"""The most that two models can differ on one image, by metric; no other metric has a bound."""
+
 FEWEST_BEYOND: Final = 2
 """Fewest resampled data sets that must lie beyond the end of an interval."""
 
@@ -52,7 +63,7 @@ def resampled(run: Run) -> Resampled | None:
     pairs = [
         _compared(
             [split.watch.number(text, key) for key in people],
-            _sign_of(text),
+            Selector.parse(text),
             settings.tolerances[text],
             split,
         )
@@ -98,23 +109,25 @@ def _fill(values_RC: NDArray[np.float32], kept: Sequence[Kept | Undefined], spli
             values_RC[:, position] = found_R
 
 
-def _sign_of(text: str) -> float:
-    known = described(Selector.parse(text).metric)
+def _sign_of(selector: Selector) -> float:
+    known = described(selector.metric)
     return -1.0 if known is not None and known.better is Better.LOWER else 1.0
 
 
 def _compared(
-    kept: Sequence[Kept | Undefined], sign: float, tolerance: float, split: Split
+    kept: Sequence[Kept | Undefined], selector: Selector, tolerance: float, split: Split
 ) -> _Pairs:
     """Return the tests of every pair for one objective."""
-    count = len(kept)
+    count, sign = len(kept), _sign_of(selector)
+    largest = _LARGEST_LOSS.get(selector.metric, math.inf)
     empty_CC = np.full((count, count), np.nan)
     found = _Pairs(empty_CC, empty_CC.copy(), empty_CC.copy())
     for i in range(count):
         for j in range(i + 1, count):
             a, b = kept[i], kept[j]
             if isinstance(a, Terms) and isinstance(b, Terms) and a.kind == b.kind == "mean":
-                _by_images(found, (i, j), sign * difference(a, b).values[:, 0], tolerance, split)
+                gain_N = sign * difference(a, b).values[:, 0]
+                _by_images(found, (i, j), gain_N, (tolerance, largest), split)
             elif isinstance(a, Terms) and isinstance(b, Terms):
                 _by_intervals(found, (i, j), difference(a, b), sign, tolerance, split)
             else:
@@ -133,19 +146,23 @@ def _by_images(
     found: _Pairs,
     pair: tuple[int, int],
     gain_N: NDArray[np.float64],
-    tolerance: float,
+    losses: tuple[float, float],
     split: Split,
 ) -> None:
-    """Compare two means over the same images, both ways."""
+    """Compare two means over the same images, both ways; by tolerance and largest loss."""
     assert split.images is not None, "there are predictions"
-    groups = split.images.groups
+    groups, (tolerance, largest) = split.images.groups, losses
     spread = _spread(gain_N, groups)
     for (i, j), way in ((pair, 1.0), (pair[::-1], -1.0)):
         mean = way * float(gain_N.mean())
         found.spread[i, j] = spread
         # A p-value above one half shows nothing; 1 is a valid larger one and costs nothing.
         is_hopeless = mean <= -tolerance
-        kept = None if is_hopeless else no_worse(way * gain_N, tolerance, groups=groups)
+        kept = (
+            None
+            if is_hopeless
+            else no_worse(way * gain_N, tolerance, groups=groups, largest_loss=largest)
+        )
         gained = None if mean <= 0 else superiority(way * gain_N, groups=groups)
         found.no_worse[i, j] = _p(kept)
         found.better[i, j] = _p(gained)

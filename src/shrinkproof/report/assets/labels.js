@@ -3,6 +3,7 @@
 const PAD = 0.09;
 const LOG_FROM = 6;
 const LETTER = 6.4;
+const COVERED = 0.1;
 
 function axisOf(values) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
@@ -48,7 +49,7 @@ function bestSpot(cx, cy, length, gap, taken, size) {
   return spots.reduce((best, spot) => (cost(spot) < cost(best) ? spot : best));
 }
 
-// The important names first; a name that would cover another one moves aside.
+// The important names first; a name that would cover another one moves aside, or is left out.
 function labelsOf(marks, x, y, size) {
   const centers = marks.map((mark) => [x.at(mark.x) * size[0], (1 - y.at(mark.y)) * size[1]]);
   const taken = centers.map(([cx, cy]) => [cx - 7, cy - 7, cx + 7, cy + 7]);
@@ -56,12 +57,15 @@ function labelsOf(marks, x, y, size) {
   const places = marks.map((_, place) => place).filter((place) => marks[place].label);
   places.sort((a, b) => (marks[b].chosen - marks[a].chosen)
     || (rank[marks[a].kind] || 3) - (rank[marks[b].kind] || 3) || a - b);
-  return places.map((place) => {
+  return places.flatMap((place) => {
     const mark = marks[place];
     const length = mark.label.length * LETTER;
     const spot = bestSpot(...centers[place], length, mark.chosen ? 14 : 10, taken, size);
     const [left, top, align] = spot;
-    taken.push([left, top, left + length, top + 13]);
+    const box = [left, top, left + length, top + 13];
+    const covered = taken.reduce((sum, other) => sum + overlap(box, other), 0);
+    if (!mark.chosen && covered > COVERED * length * 13) return [];
+    taken.push(box);
     const anchor = { left, right: left + length, center: left + length / 2 }[align];
     return {
       c: mark.c, kind: mark.kind, chosen: mark.chosen, text: mark.label, align,
