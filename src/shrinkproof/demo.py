@@ -32,18 +32,18 @@ models:
     seen: [train]
 
 data:                                      # 1,797 digits that come with scikit-learn
-  split: {from: digits, train: 700, calibrate: 97, select: 200, certify: 400, report: 400}
+  split: {from: digits, train: 700, calibrate: 97, select: 150, certify: 500, report: 350}
   batch: 150
 
 recipes:
   prune0.8:
     steps:
       - prune.weights: {ratio: 0.8}
-      - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
+      - finetune: {epochs: 5, learning_rate: 0.02, batch: 64}
   channels0.25:
     steps:
       - prune.channels: {ratio: 0.25, round_to: 2}
-      - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
+      - finetune: {epochs: 5, learning_rate: 0.02, batch: 64}
   cluster16:
     steps:
       - fold
@@ -54,7 +54,7 @@ recipes:
   channels0.25-int8:
     steps:
       - prune.channels: {ratio: 0.25, round_to: 2}
-      - finetune: {epochs: 6, learning_rate: 0.02, batch: 64}
+      - finetune: {epochs: 5, learning_rate: 0.02, batch: 64}
       - quantize.static
 
 conditions:
@@ -63,7 +63,7 @@ conditions:
 measure:
   cost: {latency: {}}
   margins: {accuracy.top1: 0.02}           # within two points, accuracy may be called kept
-  saliency: {images: 128}                  # Grad-CAM maps, compared with the baseline's
+  saliency: {images: 64}                   # Grad-CAM maps, compared with the baseline's
 
 select:
   minimize: [robustness.mean_error, cost.bytes_zip]

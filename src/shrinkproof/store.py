@@ -38,6 +38,9 @@ _MODELS: Final = "models"
 _SALIENCY: Final = "saliency"
 _WORK: Final = "work"
 _MAPS: Final = "maps."
+
+_PLANNED_CANDIDATE: Final = '{"candidate"'
+"""How the line of a candidate begins in the plan."""
 _ABANDONED: Final = 86_400
 """Seconds after which a temporary file cannot belong to a living writer any more."""
 
@@ -400,26 +403,39 @@ class Store:
         lines += [json.dumps({"cell": c.as_json()}, sort_keys=True) for c in cells]
         self.write_text(self.path / "plan.jsonl", "\n".join(lines) + "\n")
 
+    def read_candidates(self) -> tuple[Candidate, ...]:
+        """Return the candidates of the last run; its cells, which are many more, are not parsed.
+
+        Raises:
+            StoreError: the plan is damaged.
+        """
+        return self._planned(cells=False)[0]
+
     def read_plan(self) -> tuple[tuple[Candidate, ...], tuple[Cell, ...]]:
         """Return the candidates and cells of the last run.
 
         Raises:
             StoreError: the plan is damaged.
         """
-        candidates, cells = [], []
+        return self._planned(cells=True)
+
+    def _planned(self, *, cells: bool) -> tuple[tuple[Candidate, ...], tuple[Cell, ...]]:
+        candidates, found = [], []
         try:
             for line in (self.path / "plan.jsonl").read_text("utf-8").splitlines():
+                if not cells and not line.startswith(_PLANNED_CANDIDATE):
+                    continue
                 value = json.loads(line)
                 if "candidate" in value:
                     candidates.append(Candidate.from_json(value["candidate"]))
                 else:
-                    cells.append(Cell.from_json(value["cell"]))
+                    found.append(Cell.from_json(value["cell"]))
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path / 'plan.jsonl'} is damaged ({error}); run the study again to "
                 "rewrite it, finished cells are kept"
             ) from error
-        return tuple(candidates), tuple(cells)
+        return tuple(candidates), tuple(found)
 
     def write_environment(self, key: str, value: Json) -> None:
         """Store the description of a machine."""

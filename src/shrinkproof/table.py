@@ -28,7 +28,9 @@ def record_frame(records: Iterable[Record]) -> pl.DataFrame:
         name: pl.Int64 if name in _INTEGERS else pl.Float64 if name in _FLOATS else pl.String
         for name in COLUMNS
     }
-    return pl.DataFrame([record.as_json() for record in records], schema=schema, orient="row")
+    rows = list(records)
+    columns = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    return pl.DataFrame(columns, schema=schema)
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,7 +244,9 @@ def test_another_file_than_the_certified_one_is_refused(run, tmp_path):
     place = run / "certificates" / "abc" / "certificate.json"
     place.parent.mkdir(parents=True)
     entry = {"label": "net/int8", "sha256": "0" * 64}
-    place.write_text(json.dumps({"made": "", "plan": "abc", "candidates": [entry]}))
+    place.write_text(
+        json.dumps({"made": "", "plan": "abc", "status": "valid", "candidates": [entry]})
+    )
     with pytest.raises(ExportError, match=r"must be the certified file \(0{16}\), got"):
         export_candidate(run, "int8", tmp_path / "out")
 

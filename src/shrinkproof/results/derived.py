@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,8 @@ from shrinkproof.summary import Derived, Exhibit, Resampled, Summary
 
 _FILE: Final = "summary.jsonl"
 _ARRAYS: Final = "summary.npz"
+_ROW: Final = tuple(field.name for field in fields(Derived))
+_MEASUREMENT: Final = tuple(field.name for field in fields(Measurement))
 _NUMBERS: Final = ("values", "no_worse", "better", "spread", "reasons")
 
 
@@ -31,7 +33,7 @@ def write_summary(store: Store, found: Summary, digest: str, reference: str | No
         digest: identity of everything that it was computed from.
         reference: identity of what was read from another run, None for nothing.
     """
-    lines = [json.dumps(asdict(row), sort_keys=True) for row in found.rows]
+    lines = [json.dumps(_plain(row), sort_keys=True) for row in found.rows]
     exhibits = [asdict(item) for item in found.exhibits]
     kept = found.resampled
     names = None if kept is None else _names(kept)
@@ -42,6 +44,12 @@ def write_summary(store: Store, found: Summary, digest: str, reference: str | No
         if kept is not None:
             store.write_bytes(store.path / _ARRAYS, _arrays(kept, digest))
         store.write_text(store.path / _FILE, "\n".join([head, *lines]) + "\n")
+
+
+def _plain(row: Derived) -> Json:
+    """Return a row as plain values; `asdict` would copy each of them."""
+    value = {name: getattr(row, name) for name in _ROW}
+    return {**value, "measurement": {name: getattr(row.measurement, name) for name in _MEASUREMENT}}
 
 
 def read_summary(store: Store, digest: str, reference: str | None) -> Summary | None:

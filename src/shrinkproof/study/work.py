@@ -296,7 +296,7 @@ def measure(work: Pass) -> PassResult:
         place.inputs.spec.data.batch,
     )
     scores = scores_of(place.inputs).fast()
-    candidates = {c.key: c for c in store.read_plan()[0]}
+    candidates = {c.key: c for c in store.read_candidates()}
     measured: dict[str, tuple[Measurement, ...] | Failure] = {}
     groups = list(_groups(store, work.cells))
     for group in groups:
