@@ -61,15 +61,15 @@ class Pair:
             Pair(-0.005, -0.03, 0.02),
             TOP1,
             Better.HIGHER,
-            "accuracy.top1@clean -0.5 points [-3.0, +2.0] (no difference shown)",
+            "accuracy.top1@clean -0.50 points [-3.00, +2.00] (no difference shown)",
         ),
         (
             Pair(0.02, 0.01, 0.03),
             TOP1,
             Better.HIGHER,
-            "accuracy.top1@clean +2.0 points [+1.0, +3.0] (better)",
+            "accuracy.top1@clean +2.00 points [+1.00, +3.00] (better)",
         ),
-        (Pair(0.02), TOP1, Better.HIGHER, "accuracy.top1@clean +2.0 points (no interval)"),
+        (Pair(0.02), TOP1, Better.HIGHER, "accuracy.top1@clean +2.00 points (no interval)"),
         (
             Pair(0.5, 0.5, 0.5),
             Selector("cost.bytes"),
@@ -147,7 +147,7 @@ def test_images_that_chose_make_nobody_sure():
 def test_a_trade_of_a_part_is_told():
     selector = Selector.parse("accuracy.recall{class=cat}@clean")
     said = deciding._traded(Pair(-0.1), selector, Better.HIGHER)
-    assert said == "accuracy.recall{class=cat}@clean -10.0 points (no interval)"
+    assert said == "accuracy.recall{class=cat}@clean -10.00 points (no interval)"
 
 
 def test_a_number_of_several_conditions_needs_one():

@@ -223,7 +223,8 @@ def _ticks(axis: _Axis, length: int) -> alt.Axis:
     count = max(3, length // 80)
     if not axis.log:
         return alt.Axis(tickCount=count, domain=False, ticks=False)
-    bases = (1, 2, 5) if axis.high / axis.low < 300 else (1,)
+    span = axis.high / axis.low
+    bases = (1, 2, 3, 4, 5, 6, 8) if span < 12 else (1, 2, 5) if span < 300 else (1,)
     decades = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
     values = [b * 10.0**d for d in decades for b in bases if axis.low <= b * 10.0**d <= axis.high]
     return alt.Axis(values=values, domain=False, ticks=False, format="~r")

@@ -199,7 +199,7 @@ def _traded(pair: Pair, selector: Selector, better: Better) -> str:
     """Return the difference of one number in words; empty where one of them has none."""
     known = described(selector.metric)
     if known is not None and known.unit == "fraction":
-        found, unit, form = pair.change(selector), 100.0, "{:+.1f}"
+        found, unit, form = pair.change(selector), 100.0, "{:+.2f}"
         after, neutral = " points", 0.0
     elif selector.metric.startswith("cost."):
         found, unit, form = pair.ratio(selector), 1.0, "{:.2f}"

@@ -48,7 +48,8 @@ function ends(marks, axis) {
 
 function ticks(axis, length) {
   if (!axis.log) return { tickCount: Math.max(3, Math.floor(length / 80)) };
-  const bases = axis.high / axis.low < 300 ? [1, 2, 5] : [1];
+  const span = axis.high / axis.low;
+  const bases = span < 12 ? [1, 2, 3, 4, 5, 6, 8] : span < 300 ? [1, 2, 5] : [1];
   const values = [];
   for (let d = Math.floor(Math.log10(axis.low)); d <= Math.ceil(Math.log10(axis.high)); d += 1) {
     for (const base of bases) {
