@@ -32,7 +32,7 @@ models:
     seen: [train]
 
 data:                                      # 1,797 digits that come with scikit-learn
-  split: {from: digits, train: 700, calibrate: 97, select: 150, certify: 500, report: 350}
+  split: {from: digits, train: 700, calibrate: 97, select: 150, certify: 550, report: 300}
   batch: 150
 
 recipes:
