@@ -29,12 +29,13 @@ def predictions(key):
 
 
 def results(**changes):
-    def shard(key, candidate, condition):
-        cell = SimpleNamespace(
-            key=key, candidate=candidate, evaluator="scores", form="artifact", split="report",
-            condition=condition,
-        )  # fmt: skip
-        return SimpleNamespace(cell=cell)
+    def scored(candidate, split):
+        assert split == "report"
+        places = {CLEAN: "clean", FOG: "fog"}
+        return {
+            condition: SimpleNamespace(cell=SimpleNamespace(key=f"{candidate}-{name}"))
+            for condition, name in places.items()
+        }
 
     image = {"index": 7, "class": "0", "predicted": "1", "count": 2, "under": ["fog:4", "fog:3"]}
     exhibit = {
@@ -46,16 +47,11 @@ def results(**changes):
             exhibits=[SimpleNamespace(kind=EXEMPLARS, value=exhibit | changes)]
         ),
         "decision": None,
-        "form": "artifact",
         "candidates": [
             SimpleNamespace(label="net/baseline", key="base"),
             SimpleNamespace(label="net/own", key="own"),
         ],
-        "shards": {
-            f"{who}-{name}": shard(f"{who}-{name}", who, condition)
-            for who in ("base", "own")
-            for name, condition in (("clean", CLEAN), ("fog", FOG))
-        },
+        "scored": scored,
         "store": SimpleNamespace(read_predictions=predictions),
         "settings": SimpleNamespace(class_names=("0", "1")),
         "pictures": SimpleNamespace(

@@ -17,6 +17,7 @@ from shrinkproof.records import Candidate, Condition
 from shrinkproof.results import Results
 from shrinkproof.statistics import Terms, bootstrap_weights, holm, interval
 from shrinkproof.statistics.hypotheses import group_sums, sign_flip_p
+from shrinkproof.summary.classes import class_names
 
 # Shape suffixes: N images, M conditions, P images of a part, G groups.
 
@@ -153,16 +154,9 @@ def read_paired(
 ) -> Paired | Undefined:
     """Return the stored predictions of a candidate beside its baseline's, or why there are none."""
     read: list[tuple[Condition, ClassificationPredictions, ClassificationPredictions]] = []
-    keys = {
-        (shard.cell.candidate, shard.cell.condition): key
-        for key, shard in results.shards.items()
-        if (shard.cell.evaluator, shard.cell.form, shard.cell.split)
-        == ("scores", results.form, split)
-    }
-    for condition in results.spec.conditions_list():
-        places = [keys.get((one.key, condition)) for one in (candidate, baseline)]
-        found = [None if key is None else results.store.read_predictions(key) for key in places]
-        own, other = found
+    shards = [results.scored(one.key, split) for one in (candidate, baseline)]
+    for condition in (c for c in shards[0] if c in shards[1]):
+        own, other = (results.store.read_predictions(s[condition].cell.key) for s in shards)
         if own is None or other is None or not len(own):
             continue
         first = read[0][1] if read else own
@@ -182,7 +176,6 @@ def _paired(
     read: Sequence[tuple[Condition, ClassificationPredictions, ClassificationPredictions]],
 ) -> Paired:
     first = read[0][1]
-    names, count = results.settings.classes, first.logits.shape[1]
     return Paired(
         split=split,
         conditions=tuple(condition for condition, _, _ in read),
@@ -198,7 +191,7 @@ def _paired(
             replicates=results.settings.replicates,
             seed=results.settings.seed,
         ),
-        classes=names if len(names) == count else tuple(map(str, range(count))),
+        classes=class_names(results.settings, first.logits.shape[1]),
     )
 
 

@@ -16,7 +16,7 @@ from shrinkproof.evaluators.subject import Scene
 from shrinkproof.export.agreement import STORED, Comparison, compared, logits_of
 from shrinkproof.export.program import Predict, load_program, predict_with, write_program
 from shrinkproof.export.source import Source
-from shrinkproof.records import CLEAN, Candidate, Cell, Condition
+from shrinkproof.records import CLEAN, Candidate, Condition
 from shrinkproof.results import Results
 
 if TYPE_CHECKING:
@@ -140,11 +140,7 @@ def _conditions(results: Results, candidate: Candidate) -> tuple[Condition, ...]
     Raises:
         ExportError: the candidate was not measured on clean images.
     """
-    measured = {
-        shard.cell.condition: None
-        for shard in results.shards.values()
-        if _is_score(results, candidate, shard.cell)
-    }
+    measured = results.scored(candidate.key, results.printing)
     if CLEAN not in measured:
         raise ExportError(
             f"{candidate.label}: must be measured on the {results.printing} split to be exported, "
@@ -155,11 +151,6 @@ def _conditions(results: Results, candidate: Candidate) -> tuple[Condition, ...]
     return (CLEAN,) if hardest is None else (CLEAN, hardest)
 
 
-def _is_score(results: Results, candidate: Candidate, cell: Cell) -> bool:
-    place = (cell.evaluator, cell.candidate, cell.split, cell.form)
-    return place == ("scores", candidate.key, results.printing, results.form)
-
-
 def _stored(
     results: Results, candidate: Candidate, condition: Condition, index: NDArray[np.int64]
 ) -> NDArray[np.float32]:
@@ -168,12 +159,8 @@ def _stored(
     Raises:
         ExportError: they are missing, or of other images.
     """
-    (key,) = (
-        shard.cell.key
-        for shard in results.shards.values()
-        if _is_score(results, candidate, shard.cell) and shard.cell.condition == condition
-    )
-    kept = results.store.read_predictions(key)
+    shard = results.scored(candidate.key, results.printing)[condition]
+    kept = results.store.read_predictions(shard.cell.key)
     if kept is None or not np.array_equal(kept.index[: len(index)], index):
         what = "none that can be read" if kept is None else "those of other images"
         raise ExportError(

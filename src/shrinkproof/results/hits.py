@@ -52,11 +52,6 @@ class _Shower:
         self._results = results
         self._room = _PICTURES
         self._keys = {candidate.label: candidate.key for candidate in results.candidates}
-        self._cells: dict[tuple[str, str, Condition], str] = {}
-        for shard in results.shards.values():
-            cell = shard.cell
-            if cell.evaluator == "scores" and cell.form == results.form:
-                self._cells[cell.candidate, cell.split, cell.condition] = cell.key
         self._read: dict[str, dict[str, ClassificationPredictions | None]] = {}
 
     def image(self, item: Json, image: Json) -> HitImage:
@@ -92,8 +87,8 @@ class _Shower:
         self, label: str, split: str, index: int, condition: Condition
     ) -> tuple[str, float] | None:
         """Return the class that a network named and its confidence; None where it is unknown."""
-        key = self._cells.get((self._keys[label], split, condition))
-        predictions = None if key is None else self._predictions(label, key)
+        shard = self._results.scored(self._keys[label], split).get(condition)
+        predictions = None if shard is None else self._predictions(label, shard.cell.key)
         if predictions is None:
             return None
         places = np.flatnonzero(predictions.index == index)

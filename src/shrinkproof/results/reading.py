@@ -17,7 +17,7 @@ from shrinkproof.decision.uncertain import Uncertainty
 from shrinkproof.errors import StoreError, UsageError
 from shrinkproof.metrics.references import Reference
 from shrinkproof.protocols import Undefined
-from shrinkproof.records import Candidate, Cell, Json, Record, key_of
+from shrinkproof.records import Candidate, Cell, Condition, Json, Record, key_of
 from shrinkproof.results.certificate import newest_certificate
 from shrinkproof.results.deciding import RuleCheck, decide_on, objectives_of, rules_on_report
 from shrinkproof.results.derived import read_summary, write_summary
@@ -129,6 +129,25 @@ class Results:
             shard = self.store.read_cell(cell.key) if cell.key in done else None
             if shard is not None:
                 found[cell.key] = shard
+        return found
+
+    def scored(self, candidate: str, split: str) -> Mapping[Condition, Shard]:
+        """Return what the predictions of a candidate gave on a split, in the study's order.
+
+        Args:
+            candidate: its key.
+            split: name of the split.
+        """
+        found = self._scored.get((candidate, split), {})
+        return {c: found[c] for c in self.settings.conditions if c in found}
+
+    @cached_property
+    def _scored(self) -> Mapping[tuple[str, str], Mapping[Condition, Shard]]:
+        found: dict[tuple[str, str], dict[Condition, Shard]] = {}
+        for shard in self.shards.values():
+            cell = shard.cell
+            if (cell.evaluator, cell.form) == ("scores", self.form):
+                found.setdefault((cell.candidate, cell.split), {})[cell.condition] = shard
         return found
 
     @cached_property

@@ -64,13 +64,7 @@ class Side:
     @cached_property
     def shards(self) -> Mapping[Condition, Shard]:
         """What was measured under each condition on the printed split."""
-        wanted = (self.candidate.key, "scores", self.results.form, self.results.printing)
-        found = {}
-        for shard in self.results.shards.values():
-            cell = shard.cell
-            if (cell.candidate, cell.evaluator, cell.form, cell.split) == wanted:
-                found[cell.condition] = shard
-        return {c: found[c] for c in self.conditions if c in found}
+        return self.results.scored(self.candidate.key, self.results.printing)
 
     @cached_property
     def images(self) -> ClassificationPredictions | None:
