@@ -67,6 +67,8 @@ for folder in sorted(path for path in Path(sys.argv[2]).iterdir() if path.is_dir
     np.save(folder / "onnx.npy", Session(folder / "model.onnx")(images.numpy()))
 """
 
+pytestmark = pytest.mark.slow
+
 
 QUICK = ("C 5", "PC", "channels P C int8")
 NAMES = [

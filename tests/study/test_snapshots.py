@@ -11,6 +11,8 @@ from shrinkproof.study import Study
 
 from ..study_builder import STUDY, write_study
 
+pytestmark = pytest.mark.slow
+
 TEXT = (
     STUDY.replace("{epochs: 1, learning_rate: 0.01, batch: 32}", "{epochs: 4, batch: 32}")
     .replace("  cost: {latency: {repeats: 20, warmup: 1, processes: 1}}\n", "")
