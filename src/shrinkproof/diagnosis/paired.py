@@ -15,7 +15,7 @@ from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import Candidate, Condition
 from shrinkproof.results import Results
-from shrinkproof.statistics import Terms, bootstrap_weights, holm, interval
+from shrinkproof.statistics import Terms, bootstrap_weights, group_count, holm, interval
 from shrinkproof.statistics.hypotheses import group_sums, sign_flip_p
 from shrinkproof.summary.classes import class_names
 
@@ -222,13 +222,13 @@ def _loss(paired: Paired, part: Part, p: float, total: int | None) -> Loss:
     count = len(part.positions)
     shots = max(1, count * part.conditions)
     difference_P = (part.own - part.other) / part.conditions
-    groups = None if paired.groups is None else len(np.unique(paired.groups[part.positions]))
+    groups = None if paired.groups is None else paired.groups[part.positions]
     weights = paired.weights
     stated = interval(
         Terms(values=difference_P[:, None].astype(np.float64), kind="mean"),
         weights if count == weights.shape[1] else weights[:, part.positions],
         LEVEL,
-        group_count=groups,
+        group_count=group_count(groups),
     )
     is_clear = stated.low is None or stated.high is None or not stated.low <= 0 <= stated.high
     return Loss(

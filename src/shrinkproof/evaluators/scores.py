@@ -19,7 +19,7 @@ from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement, Undefined
 from shrinkproof.records import Condition, Failure
 from shrinkproof.registry import Strings, component
-from shrinkproof.statistics import Interval, bootstrap_weights, intervals
+from shrinkproof.statistics import Interval, bootstrap_weights, group_count, intervals
 
 NO_INTERVAL: Final = Interval(reason="no interval with tested coverage for this metric")
 
@@ -115,7 +115,7 @@ class Scores:
         stated = intervals(
             {name: item for name, item in terms.items() if item is not None},
             weights,
-            group_count=None if groups is None else len(np.unique(groups)),
+            group_count=group_count(groups),
         )
         return [
             _measurement(name, metric, predictions, stated.get(name, NO_INTERVAL), part)

@@ -33,7 +33,7 @@ def folder_of(results: Results, candidate: Candidate) -> Path:
             f"{label}: must be prepared to be exported, got a failure: {failure['type']}: "
             f"{failure['message']}; remove the cause and run the study again"
         )
-    if candidate.key not in {c.key for c in results.store.read_plan()[0]}:
+    if candidate.key not in {c.key for c in results.store.read_candidates()}:
         raise ExportError(
             f"{label}: must have been made by this run to be exported, got predictions or numbers "
             "from elsewhere, which have no network here; export the candidate it came from"

@@ -14,7 +14,7 @@ from shrinkproof.metrics.names import METRIC_NAMES
 from shrinkproof.metrics.similarity import MEASURES, fisher_mean
 from shrinkproof.protocols import Measurement
 from shrinkproof.randomness import stream
-from shrinkproof.statistics import Interval, Terms, bootstrap_weights, interval
+from shrinkproof.statistics import Interval, Terms, bootstrap_weights, group_count, interval
 
 # Shape suffixes: n images, R bootstrap replicates.
 
@@ -69,8 +69,7 @@ class _Resampled:
         if np.ptp(terms.values) == 0 and not terms.is_binary:
             return Interval(reason="every image has the same value, so resampling cannot vary it")
         chosen = self.take(chosen_n)
-        count = None if chosen.groups is None else len(np.unique(chosen.groups))
-        return interval(terms, chosen.weights, group_count=count)
+        return interval(terms, chosen.weights, group_count=group_count(chosen.groups))
 
 
 @dataclass(frozen=True)

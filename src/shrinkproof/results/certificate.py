@@ -47,7 +47,7 @@ def _changed(store: Store, certificate: Json) -> list[str]:
         return []
     tested = {row["label"]: (row["key"], row["sha256"]) for row in plan["candidates"]}
     changed = []
-    for candidate in store.read_plan()[0]:
+    for candidate in store.read_candidates():
         if candidate.label not in tested:
             continue
         key, sha256 = tested[candidate.label]

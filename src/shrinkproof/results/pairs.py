@@ -26,6 +26,7 @@ from shrinkproof.statistics import (
     Terms,
     bootstrap_weights,
     difference,
+    group_count,
     interval,
 )
 from shrinkproof.statistics.unpaired import unpaired_interval
@@ -179,8 +180,7 @@ class Pair:
             assert positions is not None, "there are terms of this part"
             weights = weights[:, positions]
             groups = None if groups is None else groups[positions]
-        count = None if groups is None else len(np.unique(groups))
-        return interval(terms, weights, level, group_count=count)
+        return interval(terms, weights, level, group_count=group_count(groups))
 
     def alone(self, side: Side, selector: Selector, level: float = LEVEL) -> Interval:
         """Return the interval of one candidate's own number."""

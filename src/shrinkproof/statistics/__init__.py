@@ -38,7 +38,7 @@ from shrinkproof.statistics.tails import (
     hoeffding_bentkus_p,
 )
 from shrinkproof.statistics.terms import Kind, Terms, difference, estimate, replicates
-from shrinkproof.statistics.weights import bootstrap_weights
+from shrinkproof.statistics.weights import bootstrap_weights, group_count
 
 __all__ = [
     "BETTING",
@@ -69,6 +69,7 @@ __all__ = [
     "equivalence",
     "estimate",
     "friedman",
+    "group_count",
     "hoeffding_bentkus_p",
     "holm",
     "images_needed",

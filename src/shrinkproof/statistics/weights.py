@@ -57,6 +57,11 @@ def bootstrap_weights(
     return np.ascontiguousarray(weights_RG[:, group_N])
 
 
+def group_count(groups: NDArray[Any] | None) -> int | None:
+    """Return the number of distinct groups; None where images are independent."""
+    return None if groups is None else len(np.unique(groups))
+
+
 def _poisson_table() -> NDArray[np.float32]:
     """Return the inverse distribution function of Poisson(1) at 2**16 equal steps."""
     probability = np.exp(-1.0) / np.array([math.factorial(k) for k in range(10)], dtype=np.float64)

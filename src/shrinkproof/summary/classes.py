@@ -21,6 +21,7 @@ from shrinkproof.statistics import (
     clopper_pearson,
     difference,
     estimate,
+    group_count,
     intervals,
 )
 from shrinkproof.summary.run import Run
@@ -120,8 +121,8 @@ def _classes(split: Split, images: Images) -> Iterator[_Class]:
     ends = np.cumsum(np.bincount(images.target, minlength=images.num_classes))
     names = class_names(split.settings, images.num_classes)
     for name, positions in zip(names, np.split(order, ends[:-1]), strict=True):
-        groups = None if images.groups is None else len(np.unique(images.groups[positions]))
-        yield _Class(name, positions, split.weights[:, positions], groups)
+        groups = None if images.groups is None else images.groups[positions]
+        yield _Class(name, positions, split.weights[:, positions], group_count(groups))
 
 
 def _of_class(right_N: NDArray[np.float64], one: _Class) -> Terms:

@@ -18,7 +18,7 @@ from shrinkproof.metrics.spelling import metric_of
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import Cell, Condition
-from shrinkproof.statistics import Interval, Terms, bootstrap_weights, intervals
+from shrinkproof.statistics import Interval, Terms, bootstrap_weights, group_count, intervals
 from shrinkproof.summary.values import (
     CORRUPTED,
     NO_INTERVAL,
@@ -266,7 +266,7 @@ class Split:
                 groups,
             )
             self.count = len(predictions)
-            self._groups = None if groups is None else len(np.unique(groups))
+            self._groups = group_count(groups)
             self._weights = bootstrap_weights(
                 self.count,
                 groups=groups,
