@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shrinkproof.corruptions.anyimage import PresetWarning, corrupt
     from shrinkproof.corruptions.dataset import CorruptedDataset
     from shrinkproof.data.imageset import ImageSet
+    from shrinkproof.detecting import Detections, Detector
     from shrinkproof.errors import (
         CompressionError,
         DataError,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     )
     from shrinkproof.models.loaded import LoadedModel, Preprocess
     from shrinkproof.models.reference import ModelSpec, load_model
-    from shrinkproof.predictions import ClassificationPredictions
+    from shrinkproof.predictions import ClassificationPredictions, DetectionPredictions, Objects
     from shrinkproof.protocols import Context
     from shrinkproof.records import Candidate, Cell, Change, Condition, Record
     from shrinkproof.results.reading import Results
@@ -58,6 +59,9 @@ _PLACES: Final = {
     "Context": "shrinkproof.protocols",
     "CorruptedDataset": "shrinkproof.corruptions.dataset",
     "DataError": "shrinkproof.errors",
+    "DetectionPredictions": "shrinkproof.predictions",
+    "Detections": "shrinkproof.detecting",
+    "Detector": "shrinkproof.detecting",
     "ExportError": "shrinkproof.errors",
     "FineTuning": "shrinkproof.compressors.finetune",
     "Fold": "shrinkproof.compressors.fold",
@@ -67,6 +71,7 @@ _PLACES: Final = {
     "MissingExtraError": "shrinkproof.errors",
     "ModelError": "shrinkproof.errors",
     "ModelSpec": "shrinkproof.models.reference",
+    "Objects": "shrinkproof.predictions",
     "PluginError": "shrinkproof.errors",
     "Preprocess": "shrinkproof.models.loaded",
     "PresetWarning": "shrinkproof.corruptions.anyimage",
@@ -101,6 +106,9 @@ __all__ = [
     "Context",
     "CorruptedDataset",
     "DataError",
+    "DetectionPredictions",
+    "Detections",
+    "Detector",
     "ExportError",
     "FineTuning",
     "Fold",
@@ -110,6 +118,7 @@ __all__ = [
     "MissingExtraError",
     "ModelError",
     "ModelSpec",
+    "Objects",
     "PluginError",
     "Preprocess",
     "PresetWarning",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, Flag, auto
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from shrinkproof.records import Change, Condition, Failure
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 B = TypeVar("B")
 P = TypeVar("P", contravariant=True)
+
+
+Target: TypeAlias = "Tensor | Sequence[Mapping[str, Tensor]]"
+"""What is true of a batch: classes (n,) int64, or for each image ``boxes`` (g, 4) and ``labels``
+(g,) in pixels of the network's input."""
 
 
 class Needs(Flag):
@@ -64,10 +69,11 @@ class Feed(Protocol):
         *,
         order: NDArray[np.int64] | None = None,
         augment: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield ``(inputs (n, C, H, W) float32, target (n,) int64)``, in ``order`` if given.
+    ) -> Iterator[tuple[Tensor, Target]]:
+        """Yield ``(inputs (n, C, H, W) float32, target)``, in ``order`` if given.
 
-        ``augment`` changes the uint8 images (n, H, W, 3) before preprocessing.
+        ``augment`` changes the uint8 images (n, H, W, 3) before preprocessing; where images have
+        boxes it also has ``with_boxes(image, boxes)``.
         """
         ...
 
@@ -77,7 +83,7 @@ class Task(Protocol):
 
     name: ClassVar[str]
 
-    def loss(self, outputs: Tensor, target: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    def loss(self, outputs: Tensor, target: Any, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean training loss of a batch, a scalar."""
         ...
 

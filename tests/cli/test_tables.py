@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from shrinkproof.cli import tables
+from shrinkproof.cli import columns, tables
 from shrinkproof.selectors import Selector
 
 
@@ -30,6 +30,7 @@ def results(p=None, metrics=("accuracy.top1", "calibration.ece"), **changes):
         "cells": [SimpleNamespace(evaluator="scores"), SimpleNamespace(evaluator="size")],
         "summary": SimpleNamespace(exhibits=()),
         "spec": SimpleNamespace(
+            task="classification",
             conditions_list=lambda: (SimpleNamespace(is_clean=True),),
             measure=SimpleNamespace(margins={}),
         ),
@@ -39,13 +40,13 @@ def results(p=None, metrics=("accuracy.top1", "calibration.ece"), **changes):
 
 @pytest.mark.parametrize(("p", "sign"), [(None, ""), (0.049, ""), (0.05, "~"), (0.7, "~")])
 def test_an_error_of_a_calibrated_model_gets_a_sign(p, sign):
-    assert tables._chance(results(p), "net/int8") == sign
+    assert tables._chance(results(p), "net/int8", "calibration.ece") == sign
 
 
 def test_the_sign_is_about_the_error_that_the_study_scores():
     found = results(0.5, metrics=("calibration.ece[bins=10]",))
-    assert tables._ece(found) == "calibration.ece[bins=10]"
-    tables._chance(found, "net/int8")
+    assert columns.calibration_error(found) == "calibration.ece[bins=10]"
+    tables._chance(found, "net/int8", columns.calibration_error(found))
     assert found.numbers.asked == [Selector("null_p.calibration.ece[bins=10]", "clean")]
 
 

@@ -26,6 +26,15 @@ def cifar_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def detection_folder() -> Path:
+    """The two annotated sets of the development data."""
+    folder = DATA / "detection"
+    if not folder.is_dir():
+        pytest.skip(f"no development data: {folder} is absent")
+    return folder
+
+
 def make_images(
     target: list[int],
     *,

@@ -52,7 +52,7 @@ def results(**changes):
             SimpleNamespace(label="net/own", key="own"),
         ],
         "scored": scored,
-        "store": SimpleNamespace(read_predictions=predictions),
+        "store": SimpleNamespace(read_logits=predictions),
         "settings": SimpleNamespace(class_names=("0", "1")),
         "pictures": SimpleNamespace(
             find=lambda *shot: b"png" if shot == ("report", 7, CLEAN) else None

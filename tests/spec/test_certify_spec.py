@@ -56,7 +56,7 @@ def test_no_block_promises_nothing() -> None:
 
 
 def test_the_demo_and_every_loss_can_be_read() -> None:
-    from shrinkproof.demo import STUDY
+    from shrinkproof.demo.classification import STUDY
 
     assert load_study_spec(STUDY).certify is not None
     for loss in LOSSES:

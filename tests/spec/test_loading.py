@@ -128,7 +128,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
         ("seed: -1", "seed: must be at least 0, got -1"),
         ("controls: some", "controls: must be one of 'dense', 'all', 'none', got 'some'"),
         ("controls: non", "'dense', 'all', 'none', got 'non'; did you mean 'none'"),
-        ("task: detection", "task: must be 'classification', got 'detection'"),
+        ("task: detecting", "task: must be one of 'classification', 'detection', got 'detecting'"),
         ("measure: 3", "measure: must be a mapping of fields, got 3"),
         ("measure: {form: twins}", "must be one of 'auto', 'twin', 'artifact', got 'twins'"),
         ("measure: {scores: accuracy.top1}", "scores: must be a list, got 'accuracy.top1'"),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from shrinkproof.cli import DONE, UNFINISHED
+from shrinkproof.demo import Task
 from shrinkproof.errors import UsageError
 
 
@@ -15,14 +16,21 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write the demo.")] = Path(
         "demo-run"
     ),
+    task: Annotated[
+        Task,
+        typer.Option("--task", help="'classification' of digits, or 'detection' in scenes."),
+    ] = "classification",
 ) -> int:
-    """Train, compress and prove a small network on real digits; no download, about a minute."""
+    """Train, compress and prove a small network on real digits; no download, about a minute.
+
+    Detection takes up to three minutes.
+    """
     from shrinkproof.cli.progress import watcher
     from shrinkproof.cli.tables import print_outcome
     from shrinkproof.demo import run_demo
 
     with watcher() as progress:
-        results = run_demo(folder, progress)
+        results = run_demo(folder, progress, task)
     print_outcome(results)
     return UNFINISHED if results.failures else DONE
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from shrinkproof.metrics.names import NULL_P, bare_name
+from shrinkproof.cli.columns import (
+    FACTOR,
+    KILOBYTES,
+    PERCENT,
+    SHARE,
+    Column,
+    columns_of,
+    meanings_of,
+)
+from shrinkproof.metrics.names import NULL_P
 from shrinkproof.metrics.spelling import described
 from shrinkproof.selectors import Selector
 
@@ -97,11 +106,9 @@ def _absent(number: Number) -> str:
 def print_results(results: Results) -> None:
     """Print the candidates with their numbers on the report split."""
     console = console_of()
-    table = empty_table(
-        "", "candidate", "top-1\n%", "err. corr.\n%", "ECE\n%", "file\nkB", "zip\nkB", "time\nx",
-        left=2,
-    )  # fmt: skip
-    rows = {c.label: _numbers(results, c) for c in results.candidates}
+    columns = columns_of(results)
+    table = empty_table("", "candidate", *(column.heading for column in columns), left=2)
+    rows = {c.label: _numbers(results, c, columns) for c in results.candidates}
     several = len({c.model for c in results.candidates}) > 1
     chosen = results.decision.chosen if results.decision else None
     model = ""
@@ -124,32 +131,31 @@ def print_results(results: Results) -> None:
     _print_failures(console, results)
 
 
-def _numbers(results: Results, candidate: Candidate) -> tuple[str, ...]:
+def _numbers(results: Results, candidate: Candidate, columns: Sequence[Column]) -> tuple[str, ...]:
     """Return a candidate's cells of the table of results."""
     if any(failure["key"] == candidate.key for failure in results.failures):
-        return ("failed",) * 6
-    find, split, label = results.numbers.find, results.printing, candidate.label
-    return (
-        _percent(find(label, split, Selector("accuracy.top1", "clean"))),
-        _percent(find(label, split, Selector("robustness.mean_error"))),
-        _percent(find(label, split, Selector(_ece(results), "clean"))) + _chance(results, label),
-        _kilobytes(find(label, "", Selector("cost.bytes"))),
-        _kilobytes(find(label, "", Selector("cost.bytes_zip"))),
-        _plain(find(label, "", Selector("cost.latency_ratio")), ".2f"),
+        return ("failed",) * len(columns)
+    label = candidate.label
+    return tuple(
+        _FORMS[column.form](column.find(label)) + _chance(results, label, column.null)
+        for column in columns
     )
 
 
-def _ece(results: Results) -> str:
-    """Return the calibration error as the study spells it, with its settings."""
-    scored = (name for name in results.metrics if bare_name(name) == "calibration.ece")
-    return next(scored, "calibration.ece")
+_FORMS: Final[dict[str, Callable[[Number], str]]] = {
+    PERCENT: _percent,
+    SHARE: lambda number: _absent(number) if number.value is None else f"{100 * number.value:.0f}",
+    KILOBYTES: _kilobytes,
+    FACTOR: lambda number: _plain(number, ".2f"),
+}
 
 
-def _chance(results: Results, label: str) -> str:
+def _chance(results: Results, label: str, metric: str) -> str:
     """Return a sign where a perfectly calibrated model would show an error as large."""
-    selector = Selector(NULL_P + _ece(results), "clean")
-    p = results.numbers.find(label, results.printing, selector).value
-    return "~" if p is not None and p >= _LEVEL else ""
+    if not metric:
+        return ""
+    found = results.numbers.find(label, results.printing, Selector(NULL_P + metric, "clean"))
+    return "~" if found.value is not None and found.value >= _LEVEL else ""
 
 
 def _print_failures(console: Console, results: Results) -> None:
@@ -162,7 +168,6 @@ def _print_failures(console: Console, results: Results) -> None:
 def _legend(results: Results, signs: str) -> str:
     """Return what the columns and signs of the table of results mean."""
     count = results.data["splits"].get(results.printing, {}).get("count", 0)
-    corrupted = sum(not c.is_clean for c in results.spec.conditions_list())
     known = {
         "±": "± is half the 95 % interval",
         "~": "~ means no more than a calibrated model would show",
@@ -170,8 +175,7 @@ def _legend(results: Results, signs: str) -> str:
         _NONE: f"{_NONE} means not measured",
     }
     parts = [
-        f"err. corr. is the mean top-1 error over {corrupted} corrupted condition(s)",
-        "ECE is measured on clean images",
+        *meanings_of(results),
         "time is the median latency over the baseline's",
         *(text for sign, text in known.items() if sign in signs),
     ]

@@ -13,6 +13,7 @@ from shrinkproof.errors import UnknownNameError
 
 _REGISTRIES: Final = {
     "attributions": "shrinkproof.attributions:ATTRIBUTIONS",
+    "box-attributions": "shrinkproof.attributions:BOX_ATTRIBUTIONS",
     "channel-criteria": "shrinkproof.compressors.criteria:CHANNEL_CRITERIA",
     "compressors": "shrinkproof.compressors:COMPRESSORS",
     "corruptions": "shrinkproof.corruptions:CORRUPTIONS",

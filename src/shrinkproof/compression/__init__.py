@@ -87,7 +87,7 @@ def compress(
     device = device_of(original)
     example = checked_example(original, example, device)
     context = Context(
-        task=TASKS.create(task),
+        task=TASKS.get(task).of(original),
         example=example,
         device=device,
         # The first repeat of a study draws the same numbers.

@@ -99,7 +99,7 @@ def sensitivity(
     if feed is None:
         raise UsageError("images: must be given, got None; the logits are compared on them")
     context = Context(
-        task=TASKS.create(task),
+        task=TASKS.get(task).of(original),
         example=example,
         device=device,
         stream=functools.partial(randomness.stream, seed, "prepare", 0),

@@ -78,14 +78,14 @@ def check_jpeg85(preset: str) -> None:
         )
 
 
-def preset_warning(preset: str, shape: tuple[int, int]) -> str:
+def preset_warning(preset: str, shape: tuple[int, int] | None) -> str:
     """Return what a reader must know if a preset was made for another image size.
 
     Empty if it fits. Constants are never chosen by image size: the study says which.
 
     Args:
         preset: name of the preset.
-        shape: (H, W) of the images in pixels.
+        shape: (H, W) of the images in pixels; None where they differ in size.
 
     Raises:
         UnknownNameError: there is no such preset.
@@ -94,7 +94,8 @@ def preset_warning(preset: str, shape: tuple[int, int]) -> str:
     side = PRESETS[preset]
     if side is None or shape == (side, side):
         return ""
+    found = "several sizes" if shape is None else f"{shape[0]} x {shape[1]}"
     return (
         f"corruption preset {preset!r} was made for {side} x {side} pixels, the images have "
-        f"{shape[0]} x {shape[1]}: severities are not comparable with published ones"
+        f"{found}: severities are not comparable with published ones"
     )

@@ -12,8 +12,11 @@ DATA: Final = Registry(
     {
         "arrays": "shrinkproof.data.arrays:Arrays",
         "cifar10": "shrinkproof.data.cifar:Cifar10",
+        "coco": "shrinkproof.data.coco:Coco",
+        "digit-scenes": "shrinkproof.data.digit_scenes:DigitScenes",
         "digits": "shrinkproof.data.digits:Digits",
         "foreign": "shrinkproof.data.foreign:Foreign",
         "imagefolder": "shrinkproof.data.imagefolder:ImageFolder",
+        "voc": "shrinkproof.data.voc:Voc",
     },
 )

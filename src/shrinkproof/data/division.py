@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError
+from shrinkproof.predictions import Objects
 
 if TYPE_CHECKING:
     from shrinkproof.data.splits import SplitRule
@@ -63,14 +64,18 @@ def stratified(images: ImageSet, count: int) -> ImageSet:
 
     Each class gets its exact share rounded down; the images still missing go to the classes with
     the largest remainders (Hamilton's method). Inside a class the images with the lowest hashes
-    are taken; the order of the source is kept.
+    are taken; the order of the source is kept. Of images with objects, which have no single class,
+    those with the lowest hashes are taken.
 
     Raises:
         DataError: there are fewer images.
     """
     if not 0 <= count <= len(images):
         raise DataError(f"{images.source}: a subset must have 0 to {len(images)}, got {count}")
-    per_class = np.bincount(images.target, minlength=len(images.classes)).astype(np.int64)
+    if isinstance(images.target, Objects):
+        lowest = np.lexsort((images.index, images.hashes))[:count]
+        return images.take(_in_source_order(images, lowest))
+    per_class = np.bincount(images.labels, minlength=len(images.classes)).astype(np.int64)
     exact = per_class * count
     quota = exact // max(len(images), 1)
     remainders = exact - quota * len(images)
@@ -78,7 +83,7 @@ def stratified(images: ImageSet, count: int) -> ImageSet:
     quota[order[: count - int(quota.sum())]] += 1
     chosen = []
     for label, share in enumerate(quota.tolist()):
-        members = np.flatnonzero(images.target == label)
+        members = np.flatnonzero(images.labels == label)
         by_hash = np.lexsort((images.index[members], images.hashes[members]))
         chosen.append(members[by_hash[:share]])
     positions = np.concatenate([np.empty(0, dtype=np.int64), *chosen])

@@ -212,7 +212,7 @@ def _scan(paths: list[Path], preparation: Preparation) -> tuple[tuple[int, int],
     first: tuple[int, int] | None = None
     hashes: list[str] = []
     for path in paths:
-        width, height, content_hash = _header(path)
+        width, height, content_hash = header(path)
         _check_crop(path, preparation, width, height)
         shape = preparation.shape(width, height)
         first = first or shape
@@ -228,7 +228,12 @@ def _scan(paths: list[Path], preparation: Preparation) -> tuple[tuple[int, int],
     return first, hashes
 
 
-def _header(path: Path) -> tuple[int, int, str]:
+def header(path: Path) -> tuple[int, int, str]:
+    """Return width and height of an image file in pixels, and 16 hex digits of its SHA-256.
+
+    Raises:
+        DataError: the file is no image, or has more than 8 bits per channel.
+    """
     with _opened(path) as image:
         width, height = image.size
         mode = image.mode

@@ -28,7 +28,7 @@ def attach(images: ImageSet, ref: DataRef, roots: Mapping[str, Path]) -> ImageSe
     Raises:
         DataError: a column is missing, or the file does not have exactly one row per image.
     """
-    columns = dict(images.slices)
+    columns = {**images.columns, **images.slices}
     if ref.metadata:
         columns.update(_read(images, locate(ref.metadata, roots)))
     slices = {name: _column(columns, name, ref) for name in ref.slices} or images.slices

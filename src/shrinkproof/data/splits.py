@@ -16,6 +16,7 @@ from shrinkproof.data.imageset import ImageSet
 from shrinkproof.data.metadata import attach
 from shrinkproof.data.reading import load_images
 from shrinkproof.errors import DataError
+from shrinkproof.predictions import Objects
 from shrinkproof.records import SPLITS
 from shrinkproof.registry import Strings, component
 
@@ -234,8 +235,9 @@ def load_splits(
 ) -> Splits:
     """Return the images of each split of a study.
 
-    Every reference is read once. Subsets (``count`` and ``limit``) are stratified by class and
-    deterministic; each one is stated in the notes.
+    Every reference is read once. Subsets (``count`` and ``limit``) are deterministic, and
+    stratified where each image has one class; each one is stated in the notes, as is what a source
+    says about how it was read.
 
     Args:
         spec: the data part of the study.
@@ -265,7 +267,7 @@ def load_splits(
         else:
             images = _load(getattr(spec, name), roots, read, notes, label=name)
         if limit is not None and name in MEASURING and limit < len(images):
-            notes.append(_subset_note(name, limit, len(images)))
+            notes.append(_subset_note(name, limit, images))
             images = stratified(images, limit)
         sets[name] = images
     _check_agreement(sets)
@@ -299,6 +301,7 @@ def _load(
     plain = DataRef(use=ref.use)
     if plain not in read:
         read[plain] = load_images(ref.use, roots)
+        notes += [f"{ref.use}: {note}" for note in read[plain].notes]
     images = attach(read[plain], ref, roots)
     if not len(images):
         raise DataError(f"data.{label}: {ref.use} must hold at least 1 image, got none")
@@ -309,12 +312,13 @@ def _load(
             f"data.{label}: count must be at most the {len(images)} images of {ref.use}, "
             f"got {ref.count}; lower it"
         )
-    notes.append(_subset_note(label, ref.count, len(images)))
+    notes.append(_subset_note(label, ref.count, images))
     return stratified(images, ref.count)
 
 
-def _subset_note(label: str, count: int, total: int) -> str:
-    return f"{label}: stratified subset of {count} of {total} images"
+def _subset_note(label: str, count: int, images: ImageSet) -> str:
+    kind = "subset" if isinstance(images.target, Objects) else "stratified subset"
+    return f"{label}: {kind} of {count} of {len(images)} images"
 
 
 def _division_notes(whole: ImageSet, rule: SplitRule, divided: Mapping[str, ImageSet]) -> list[str]:
@@ -340,11 +344,17 @@ def _check_agreement(sets: Mapping[str, ImageSet]) -> None:
                 f"{len(first.classes)} ({_few(first.classes)}), data.{name} has "
                 f"{len(other.classes)} ({_few(other.classes)})"
             )
-        if other.shape != first.shape:
+        kinds = {isinstance(images.target, Objects) for images in (first, other)}
+        if len(kinds) > 1:
+            raise DataError(
+                f"all splits must be of one kind; of data.{first_name} and data.{name} one has "
+                "annotated boxes and the other one class for each image"
+            )
+        if other.shape != first.shape and kinds == {False}:
             raise DataError(
                 f"all splits must have one image size; data.{first_name} has "
-                f"{first.shape[0]} x {first.shape[1]} pixels, data.{name} has "
-                f"{other.shape[0]} x {other.shape[1]}"
+                f"{first.one_shape[0]} x {first.one_shape[1]} pixels, data.{name} has "
+                f"{other.one_shape[0]} x {other.one_shape[1]}"
             )
 
 

@@ -108,8 +108,14 @@ def explain(
         roots: named places of data and weights; ``study`` stands for the folder of the study file.
 
     Raises:
-        UsageError: there is no such candidate, it is a baseline, or a rule cannot be read.
+        UsageError: there is no such candidate, it is a baseline, the run is no classification, or
+            a rule cannot be read.
     """
+    if results.spec.task != "classification":
+        raise UsageError(
+            "explain: the run must be of task classification, whose images are right or wrong, got "
+            f"{results.spec.task}; its report shows the images with the most lost boxes"
+        )
     candidate = find_candidate(results, label)
     baseline = baseline_of(results, candidate)
     if candidate.key == baseline.key:

@@ -357,7 +357,9 @@ def _account_of(candidate: Candidate) -> str:
 def _batches(images: ImageSet, base: LoadedModel) -> Iterator[tuple[Tensor, Tensor]]:
     from shrinkproof.training.feed import ImageFeed
 
-    yield from ImageFeed(images, base.preprocess).batches(_BATCH)
+    for inputs, target in ImageFeed(images, base.preprocess).batches(_BATCH):
+        assert not isinstance(target, Sequence), "only images of one class each are explained"
+        yield inputs, target
 
 
 def _size(row: LayerEffect, whole: float) -> float:

@@ -156,7 +156,7 @@ def read_paired(
     read: list[tuple[Condition, ClassificationPredictions, ClassificationPredictions]] = []
     shards = [results.scored(one.key, split) for one in (candidate, baseline)]
     for condition in (c for c in shards[0] if c in shards[1]):
-        own, other = (results.store.read_predictions(s[condition].cell.key) for s in shards)
+        own, other = (results.store.read_logits(s[condition].cell.key) for s in shards)
         if own is None or other is None or not len(own):
             continue
         first = read[0][1] if read else own

@@ -108,8 +108,15 @@ class Onlooker:
         return self._chosen.caveat if self._is_seen else ""
 
 
-def network_of(subject: Subject, folder: Path | None = None) -> nn.Module:
+def network_of(
+    subject: Subject, folder: Path | None = None, *, instead: str = "occlusion or rise"
+) -> nn.Module:
     """Return the PyTorch network of a candidate, or of the one in another folder.
+
+    Args:
+        subject: the candidate.
+        folder: directory of the other one.
+        instead: what to use where there is none.
 
     Raises:
         ModelError: nobody can load it.
@@ -117,7 +124,7 @@ def network_of(subject: Subject, folder: Path | None = None) -> nn.Module:
     if subject.load_twin is None:
         raise ModelError(
             f"candidate {subject.cell.candidate}: must be there as a PyTorch network, got only its "
-            "predictions; use occlusion or rise"
+            f"predictions; use {instead}"
         )
     return subject.load_twin(subject.folder if folder is None else folder)
 
@@ -135,7 +142,7 @@ def randomized(module: nn.Module, example: NDArray[np.float32], seed: int) -> nn
     from shrinkproof.tasks import TASKS
 
     context = Context(
-        task=TASKS.create("classification"),
+        task=TASKS.get("classification").of(module),
         example=torch.from_numpy(example),
         device=torch.device("cpu"),
         stream=partial(randomness.stream, seed, "saliency", "randomized"),
@@ -172,10 +179,10 @@ class Shown:
         chosen = stratified(scene.images, min(count, len(scene.images)))
         if not len(chosen):
             raise DataError("heat maps: there must be at least one image, got none")
-        pixels = np.empty((len(chosen), *chosen.shape, 3), dtype=np.uint8)
+        pixels = np.empty((len(chosen), *chosen.one_shape, 3), dtype=np.uint8)
         for positions, images in replace(scene, images=chosen).batches():
             pixels[positions] = images
-        return cls(chosen.target, chosen.index, chosen.groups, pixels, scene.batch)
+        return cls(chosen.labels, chosen.index, chosen.groups, pixels, scene.batch)
 
     def inputs(self, preprocess: Preprocess) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield which images, and what a network is given of them; never too many at once.

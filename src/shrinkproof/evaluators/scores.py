@@ -11,15 +11,23 @@ import numpy as np
 import pydantic
 from numpy.typing import NDArray
 
+from shrinkproof.data.imageset import ImageSet
 from shrinkproof.engines.inline import attempt
-from shrinkproof.errors import ModelError
+from shrinkproof.evaluators.answers import Answers, BoxAnswers, LogitAnswers
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.metrics.spelling import metric_of
-from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.predictions import Predictions
 from shrinkproof.protocols import Measurement, Undefined
 from shrinkproof.records import Condition, Failure
 from shrinkproof.registry import Strings, component
-from shrinkproof.statistics import Interval, bootstrap_weights, group_count, intervals
+from shrinkproof.statistics import (
+    Interval,
+    Replicated,
+    bootstrap_weights,
+    group_count,
+    intervals,
+    replicated_interval,
+)
 
 NO_INTERVAL: Final = Interval(reason="no interval with tested coverage for this metric")
 
@@ -62,7 +70,7 @@ class Scores:
         condition: Condition,  # noqa: ARG002 - the subjects' scene knows it
     ) -> Iterator[tuple[Subject, Sequence[Measurement] | Failure]]:
         """Yield each subject with its numbers; all subjects share one scene."""
-        logits, failures = _predict_together(subjects)
+        answers, failures = _predict_together(subjects)
         weights: NDArray[np.float32] | None = None
         for subject in subjects:
             if subject.key in failures:
@@ -72,7 +80,7 @@ class Scores:
             assert scene is not None, "scores are measured on images"
             if weights is None:
                 weights = self.weights(len(scene.images), scene.images.groups)
-            yield subject, attempt(self._finish(subject, weights), logits.pop(subject.key))
+            yield subject, attempt(self._finish(subject, weights), answers.pop(subject.key))
 
     def weights(self, count: int, groups: NDArray[np.str_] | None) -> NDArray[np.float32]:
         """Return the bootstrap weights of a split, (replicates, N)."""
@@ -80,21 +88,15 @@ class Scores:
 
     def _finish(
         self, subject: Subject, weights: NDArray[np.float32]
-    ) -> Callable[[NDArray[np.float32]], list[Measurement]]:
-        def finish(logits_NC: NDArray[np.float32]) -> list[Measurement]:
-            assert subject.scene is not None, "scores are measured on images"
-            images = subject.scene.images
-            predictions = ClassificationPredictions(
-                logits_NC, images.target, images.index, images.groups, images.slices
-            )
+    ) -> Callable[[Answers], list[Measurement]]:
+        def finish(answers: Answers) -> list[Measurement]:
+            predictions = answers.predictions()
             subject.keep(predictions)
             return self.score(predictions, weights)
 
         return finish
 
-    def score(
-        self, predictions: ClassificationPredictions, weights: NDArray[np.float32]
-    ) -> list[Measurement]:
+    def score(self, predictions: Predictions, weights: NDArray[np.float32]) -> list[Measurement]:
         """Return all metrics of complete predictions, for all images and for each slice."""
         measurements = self._score(predictions, weights, "")
         for column in sorted(predictions.slices):
@@ -107,24 +109,43 @@ class Scores:
         return measurements
 
     def _score(
-        self, predictions: ClassificationPredictions, weights: NDArray[np.float32], part: str
+        self, predictions: Predictions, weights: NDArray[np.float32], part: str
     ) -> list[Measurement]:
-        groups = predictions.groups
+        units = group_count(predictions.groups)
         metrics = {name: metric_of(name) for name in self.metrics}
         terms = {name: metric.terms(predictions) for name, metric in metrics.items()}
-        stated = intervals(
-            {name: item for name, item in terms.items() if item is not None},
-            weights,
-            group_count=group_count(groups),
+        stated = dict(
+            intervals(
+                {name: item for name, item in terms.items() if item is not None},
+                weights,
+                group_count=units,
+            )
         )
+        for name, metric in metrics.items():
+            if hasattr(metric, "replicated"):
+                units_or_images = len(predictions) if units is None else units
+                stated[name] = _of_replicates(metric, predictions, weights, units_or_images)
         return [
             _measurement(name, metric, predictions, stated.get(name, NO_INTERVAL), part)
             for name, metric in metrics.items()
         ]
 
 
+def _of_replicates(
+    metric: Any, predictions: Predictions, weights: NDArray[np.float32], units: int
+) -> Interval:
+    """Return the interval of a metric that is computed anew on each resampled data set."""
+    if hasattr(metric, "interval"):
+        stated: Interval = metric.interval(predictions, weights, units)
+        return stated
+    found: Replicated | Undefined = metric.replicated(predictions, weights)
+    if isinstance(found, Undefined):
+        return Interval(reason=found.reason)
+    return replicated_interval(found, units)
+
+
 def _measurement(
-    name: str, metric: Any, predictions: ClassificationPredictions, stated: Interval, part: str
+    name: str, metric: Any, predictions: Predictions, stated: Interval, part: str
 ) -> Measurement:
     value = metric(predictions)
     if not isinstance(value, Undefined) and not math.isfinite(value):
@@ -149,12 +170,11 @@ def _measurement(
 
 def _predict_together(
     subjects: Sequence[Subject],
-) -> tuple[dict[str, NDArray[np.float32]], dict[str, Failure]]:
-    """Return the logits of every subject, and why others have none."""
+) -> tuple[dict[str, Answers], dict[str, Failure]]:
+    """Return what every subject says of all images, and why others say nothing."""
     scene = subjects[0].scene
     assert scene is not None, "scores are measured on images"
-    count = len(scene.images)
-    logits = {s.key: np.empty((count, s.num_classes), dtype=np.float32) for s in subjects}
+    answers = {s.key: _answers(s, scene.images) for s in subjects}
     failures: dict[str, Failure] = {}
     for positions, images in scene.batches():
         inputs: dict[Any, NDArray[np.float32]] = {}
@@ -163,24 +183,26 @@ def _predict_together(
                 continue
             if subject.preprocess not in inputs:
                 inputs[subject.preprocess] = subject.preprocess(images)
-            outcome = attempt(_predict(subject), inputs[subject.preprocess])
-            if isinstance(outcome, Failure):
-                failures[subject.key] = outcome
-                logits.pop(subject.key)
-            else:
-                logits[subject.key][positions] = outcome
-    return logits, failures
-
-
-def _predict(subject: Subject) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        outputs = subject.predict(inputs)
-        expected = (len(inputs), subject.num_classes)
-        if outputs.shape != expected:
-            raise ModelError(
-                f"{subject.cell.candidate}: logits must be {expected} (images, classes), "
-                f"got {outputs.shape}"
+            taken = attempt(
+                _listen(subject, answers[subject.key], positions, images.shape[1:3]),
+                inputs[subject.preprocess],
             )
-        return outputs
+            if isinstance(taken, Failure):
+                failures[subject.key] = taken
+                answers.pop(subject.key)
+    return answers, failures
 
-    return predict
+
+def _answers(subject: Subject, images: ImageSet) -> Answers:
+    if subject.detector is None:
+        return LogitAnswers(images, subject.num_classes)
+    return BoxAnswers(images, subject.detector, subject.preprocess)
+
+
+def _listen(
+    subject: Subject, answers: Answers, positions: NDArray[np.int64], shape: tuple[int, ...]
+) -> Callable[[NDArray[np.float32]], None]:
+    def listen(inputs: NDArray[np.float32]) -> None:
+        answers.add(positions, subject.predict(inputs), (shape[0], shape[1]))
+
+    return listen

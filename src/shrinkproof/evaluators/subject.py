@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.data.imageset import ImageSet
+from shrinkproof.detecting import Detector
 from shrinkproof.evaluators.world import World
 from shrinkproof.models.loaded import Preprocess
-from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.predictions import Predictions
 from shrinkproof.records import Cell, Condition
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Scene:
         return self.world.batches(self.images, self.condition, self.batch)
 
 
-def _drop(predictions: ClassificationPredictions) -> None:
+def _drop(predictions: Predictions) -> None:
     """Keep nothing."""
 
 
@@ -54,9 +55,11 @@ class Subject:
 
     Attributes:
         cell: which cell is measured.
-        predict: (n, C, H, W) float32 -> (n, classes) float32 logits.
+        predict: (n, C, H, W) float32 -> (n, classes) float32 logits, or a detector's output (n,
+            ...) before boxes are chosen.
         preprocess: from uint8 images to its input.
-        num_classes: number of logits.
+        num_classes: number of logits, or of classes of objects.
+        detector: makes boxes of what ``predict`` returns; None for classifiers.
         scene: the images; None for evaluators that read none.
         folder: the candidate's directory.
         reference: the baseline's directory, for measurements relative to it.
@@ -71,11 +74,12 @@ class Subject:
     predict: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     preprocess: Preprocess
     num_classes: int
+    detector: Detector | None = None
     scene: Scene | None = None
     folder: Path = Path()
     reference: Path = Path()
     facts: Mapping[str, Any] = field(default_factory=dict)
-    keep: Callable[[ClassificationPredictions], None] = _drop
+    keep: Callable[[Predictions], None] = _drop
     load_twin: Callable[[Path], nn.Module] | None = None
     is_simulated: bool = False
 

@@ -136,7 +136,7 @@ def write_kit(
     replace_file(out / "manifest.json", lambda f: f.write(text.encode()))
     runner = Path(__file__).with_name(RUNNER).read_bytes()
     replace_file(out / RUNNER, lambda f: f.write(runner))
-    size = len(wanted) * len(images) * images.shape[0] * images.shape[1] * 3
+    size = len(wanted) * len(images) * images.one_shape[0] * images.one_shape[1] * 3
     told.end("kit", time.perf_counter() - start)
     return Kit(out, name, results.deciding, len(images), tuple(wanted), size)
 
@@ -187,7 +187,7 @@ def _write_images(
     with explained(target):
         try:
             array = np.lib.format.open_memmap(
-                scratch, mode="w+", dtype=np.uint8, shape=(len(images), *images.shape, 3)
+                scratch, mode="w+", dtype=np.uint8, shape=(len(images), *images.one_shape, 3)
             )
             for positions, batch in scene.batches():
                 array[positions] = batch

@@ -247,7 +247,7 @@ def _verify(
             f"{file.path}: must be about what the run measures, got {place} on {name}; it measures "
             f"{', '.join(there)} on {' and '.join(results.measuring)}"
         )
-    reads = (results.store.read_predictions(cell.key) for cell in (beside, *cells.values()))
+    reads = (results.store.read_logits(cell.key) for cell in (beside, *cells.values()))
     own = next((predictions for predictions in reads if predictions is not None), None)
     if own is None:
         raise DataError(
@@ -256,7 +256,7 @@ def _verify(
         )
     hashes = read_hashes(results, name, place)
     predictions, order, notes = matched(file, own, hashes, probabilities=probabilities)
-    same = results.store.read_predictions(beside.key)
+    same = results.store.read_logits(beside.key)
     agreement = None if same is None else _agreement(predictions, same)
     digest = hashlib.sha256(predictions.logits.tobytes()).hexdigest()
     key = item["candidate"]["key"]

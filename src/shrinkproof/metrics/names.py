@@ -12,33 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from shrinkproof.metrics.detection.names import DETECTION_NAMES, ISOTONIC, PLATT
+from shrinkproof.metrics.naming import MetricName, alone, at_condition, table
 from shrinkproof.protocols import Better
 
 _HIGHER, _LOWER, _NONE = Better.HIGHER, Better.LOWER, Better.NONE
 
 PROBABILITY: Final = "probability"
 """Unit of p-values."""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricName:
-    """What everybody must know about a metric without importing its code.
-
-    Attributes:
-        name: dotted name, as in study files and tables.
-        unit: ``fraction`` (0 to 1), ``ratio`` (a plain number), ``nat``, ``count``, ``bytes``,
-            ``seconds`` or ``probability`` (a p-value).
-        better: which direction is better.
-        summary: what it is, in one line.
-        per_condition: True where it is measured under one condition (selectors then need
-            ``@condition``); False where there is one number per candidate.
-    """
-
-    name: str
-    unit: str
-    better: Better
-    summary: str
-    per_condition: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +57,8 @@ PREFIXES: Final = (
     Prefix(FROM_CONTROL, "candidate minus control:"),
     Prefix(SCALED, "after scaling with its own temperature:"),
     Prefix(SCALED_BY_BASELINE, "after scaling with the baseline's temperature:"),
+    Prefix(ISOTONIC, "after isotonic calibration of its scores:"),
+    Prefix(PLATT, "after logistic calibration of its scores:"),
     Prefix(NULL_MEAN, "mean that a perfectly calibrated model would show:", "unit"),
     Prefix(NULL_Q95, "95 % quantile that a perfectly calibrated model would show:", "unit"),
     Prefix(NULL_P, "p-value of perfect calibration:", "none"),
@@ -131,353 +114,346 @@ def bare_name(name: str) -> str:
     return without_prefixes(name).partition("[")[0]
 
 
-def _table(*rows: MetricName) -> dict[str, MetricName]:
-    return {row.name: row for row in rows}
-
-
-def _at_condition(name: str, unit: str, better: Better, summary: str) -> MetricName:
-    return MetricName(name, unit, better, summary, per_condition=True)
-
-
-def _alone(name: str, unit: str, better: Better, summary: str) -> MetricName:
-    return MetricName(name, unit, better, summary, per_condition=False)
-
-
-METRIC_NAMES: Final[dict[str, MetricName]] = _table(
-    _at_condition("accuracy.top1", "fraction", _HIGHER, "share of images classified correctly"),
-    _at_condition(
+METRIC_NAMES: Final[dict[str, MetricName]] = table(
+    *DETECTION_NAMES,
+    at_condition("accuracy.top1", "fraction", _HIGHER, "share of images classified correctly"),
+    at_condition(
         "accuracy.recall",
         "fraction",
         _HIGHER,
         "share of the images of a class classified correctly",
     ),
-    _at_condition("accuracy.worst_class", "fraction", _HIGHER, "smallest recall of a class"),
-    _at_condition("accuracy.nll", "nat", _LOWER, "mean negative log-likelihood of the true class"),
-    _at_condition("accuracy.brier", "ratio", _LOWER, "Brier score, sum over classes, 0 to 2"),
-    _at_condition(
+    at_condition("accuracy.worst_class", "fraction", _HIGHER, "smallest recall of a class"),
+    at_condition("accuracy.nll", "nat", _LOWER, "mean negative log-likelihood of the true class"),
+    at_condition("accuracy.brier", "ratio", _LOWER, "Brier score, sum over classes, 0 to 2"),
+    at_condition(
         "accuracy.brier_top", "ratio", _LOWER, "Brier score of the predicted class alone, 0 to 1"
     ),
-    _at_condition(
+    at_condition(
         "calibration.ece", "fraction", _LOWER, "expected calibration error, equal-width bins"
     ),
-    _at_condition(
+    at_condition(
         "calibration.ece_equal_mass",
         "fraction",
         _LOWER,
         "expected calibration error, bins of equal mass",
     ),
-    _at_condition(
+    at_condition(
         "calibration.ece_l2", "fraction", _LOWER, "root mean squared calibration error over bins"
     ),
-    _at_condition("calibration.ece_max", "fraction", _LOWER, "largest gap of a bin"),
-    _at_condition(
+    at_condition("calibration.ece_max", "fraction", _LOWER, "largest gap of a bin"),
+    at_condition(
         "calibration.ece_debiased",
         "fraction",
         _LOWER,
         "root mean squared calibration error, bias removed",
     ),
-    _at_condition(
+    at_condition(
         "calibration.ece_sweep",
         "fraction",
         _LOWER,
         "calibration error with as many bins as stay monotone",
     ),
-    _at_condition(
+    at_condition(
         "calibration.ace", "fraction", _LOWER, "adaptive calibration error: every class, equal mass"
     ),
-    _at_condition(
+    at_condition(
         "calibration.classwise_ece",
         "fraction",
         _LOWER,
         "expected calibration error, mean over the classes",
     ),
-    _at_condition(
+    at_condition(
         "calibration.smooth_ece",
         "fraction",
         _LOWER,
         "calibration error of smoothed residuals, without bins",
     ),
-    _at_condition(
+    at_condition(
         "calibration.ks", "fraction", _LOWER, "largest cumulated gap over confidence, without bins"
     ),
-    _at_condition(
-        "calibration.confidence_gap", "fraction", _NONE, "mean confidence minus accuracy"
-    ),
-    _at_condition(
+    at_condition("calibration.confidence_gap", "fraction", _NONE, "mean confidence minus accuracy"),
+    at_condition(
         "calibration.overconfidence",
         "fraction",
         _LOWER,
         "part of the calibration error from bins too sure",
     ),
-    _at_condition(
+    at_condition(
         "calibration.underconfidence",
         "fraction",
         _LOWER,
         "part of the calibration error from bins too unsure",
     ),
-    _at_condition(
+    at_condition(
         "calibration.murphy_reliability",
         "ratio",
         _LOWER,
         "reliability: part of the Brier score from miscalibration",
     ),
-    _at_condition(
+    at_condition(
         "calibration.murphy_resolution", "ratio", _HIGHER, "resolution: what the bins tell apart"
     ),
-    _at_condition(
+    at_condition(
         "calibration.murphy_uncertainty",
         "ratio",
         _NONE,
         "uncertainty: Brier score of the base rate",
     ),
-    _at_condition(
+    at_condition(
         "calibration.murphy_within",
         "ratio",
         _NONE,
         "spread within bins that reliability and resolution miss",
     ),
-    _at_condition(
+    at_condition(
         "calibration.corp_miscalibration",
         "ratio",
         _LOWER,
         "miscalibration by isotonic recalibration (CORP)",
     ),
-    _at_condition(
+    at_condition(
         "calibration.corp_discrimination",
         "ratio",
         _HIGHER,
         "discrimination by isotonic recalibration (CORP)",
     ),
-    _at_condition(
+    at_condition(
         "calibration.corp_uncertainty", "ratio", _NONE, "uncertainty of the CORP decomposition"
     ),
-    _alone("calibration.temperature", "ratio", _NONE, "temperature fitted on the select split"),
-    _at_condition(
+    alone("calibration.temperature", "ratio", _NONE, "temperature fitted on the select split"),
+    at_condition(
         "selective.auroc",
         "fraction",
         _HIGHER,
         "how well confidence ranks right above wrong answers",
     ),
-    _at_condition(
+    at_condition(
         "selective.aupr_error",
         "fraction",
         _HIGHER,
         "precision-recall area of finding wrong answers",
     ),
-    _at_condition(
+    at_condition(
         "selective.aupr_success",
         "fraction",
         _HIGHER,
         "precision-recall area of finding right answers",
     ),
-    _at_condition(
+    at_condition(
         "selective.fpr95", "fraction", _LOWER, "wrong answers kept where 95 % of the right ones are"
     ),
-    _at_condition(
+    at_condition(
         "selective.aurc", "fraction", _LOWER, "error among the most confident, mean over coverages"
     ),
-    _at_condition(
+    at_condition(
         "selective.eaurc",
         "fraction",
         _LOWER,
         "area under the risk-coverage curve above the optimum",
     ),
-    _at_condition("selective.augrc", "fraction", _LOWER, "undetected errors, mean over coverages"),
-    _at_condition(
+    at_condition("selective.augrc", "fraction", _LOWER, "undetected errors, mean over coverages"),
+    at_condition(
         "selective.risk_at_coverage",
         "fraction",
         _LOWER,
         "error among the most confident share of the images",
     ),
-    _at_condition(
+    at_condition(
         "selective.coverage_at_risk",
         "fraction",
         _HIGHER,
         "largest share of images at an acceptable error",
     ),
-    _at_condition(
+    at_condition(
         "fidelity.agreement",
         "fraction",
         _HIGHER,
         "share of images on which twin and artifact predict the same class",
     ),
-    _at_condition(
+    at_condition(
         "flips.churn",
         "fraction",
         _NONE,
         "share of images whose predicted class is not the baseline's",
     ),
-    _at_condition(
+    at_condition(
         "flips.negative", "fraction", _LOWER, "share of images that only the baseline gets right"
     ),
-    _at_condition(
+    at_condition(
         "flips.positive", "fraction", _HIGHER, "share of images that only the candidate gets right"
     ),
-    _at_condition(
+    at_condition(
         "flips.churn_from_control",
         "fraction",
         _NONE,
         "share of images whose predicted class is not the control's",
     ),
-    _at_condition(
+    at_condition(
         "flips.negative_from_control",
         "fraction",
         _LOWER,
         "share of images that only the control gets right",
     ),
-    _at_condition(
+    at_condition(
         "flips.positive_from_control",
         "fraction",
         _HIGHER,
         "share of images that the control alone gets wrong",
     ),
-    _at_condition(
+    at_condition(
         "flips.worst_class_change",
         "fraction",
         _HIGHER,
         "largest loss of recall of a class, against the baseline",
     ),
-    _at_condition(
+    at_condition(
         "robustness.error",
         "fraction",
         _LOWER,
         "top-1 error, mean over the severities of a corruption or group",
     ),
-    _at_condition(
+    at_condition(
         "robustness.ce", "ratio", _LOWER, "corruption error relative to a named reference"
     ),
-    _at_condition(
+    at_condition(
         "robustness.ce_difference",
         "fraction",
         _LOWER,
         "error under a corruption minus the reference's",
     ),
-    _at_condition(
+    at_condition(
         "robustness.relative_ce",
         "ratio",
         _LOWER,
         "error added by a corruption relative to a named reference",
     ),
-    _at_condition(
+    at_condition(
         "robustness.relative_ce_difference",
         "fraction",
         _LOWER,
         "error added by a corruption minus the reference's",
     ),
-    _alone(
+    alone(
         "robustness.mean_error",
         "fraction",
         _LOWER,
         "top-1 error, mean over the corrupted conditions of the study",
     ),
-    _alone(
+    alone(
         "robustness.mce",
         "ratio",
         _LOWER,
         "corruption error relative to a named reference, mean over the 15 standard corruptions",
     ),
-    _alone(
+    alone(
         "robustness.relative_mce",
         "ratio",
         _LOWER,
         "added error relative to a named reference, mean over the 15 standard corruptions",
     ),
-    _alone(
+    alone(
         "robustness.mce_alexnet",
         "ratio",
         _LOWER,
         "mean corruption error relative to AlexNet, as published for ImageNet-C",
     ),
-    _alone(
+    alone(
         "robustness.worst_error",
         "fraction",
         _LOWER,
         "top-1 error under the worst corruption, mean over severities",
     ),
-    _alone(
+    alone(
         "robustness.retention",
         "ratio",
         _HIGHER,
         "accuracy under corruption divided by clean accuracy",
     ),
-    _alone(
+    alone(
         "robustness.relative", "fraction", _HIGHER, "accuracy under corruption minus the baseline's"
     ),
-    _alone(
+    alone(
         "robustness.effective",
         "fraction",
         _HIGHER,
         "accuracy under corruption minus that of dense networks of equal clean accuracy",
     ),
-    _at_condition(
+    at_condition(
         "saliency.hcc", "ratio", _HIGHER, "heat-map correlation with the baseline, mean over images"
     ),
-    _at_condition(
+    at_condition(
         "saliency.hcc_spread",
         "ratio",
         _NONE,
         "standard deviation of the heat-map correlation over images",
     ),
-    _at_condition(
+    at_condition(
         "saliency.hcc_common",
         "ratio",
         _HIGHER,
         "heat-map correlation on the images defined for all candidates",
     ),
-    _at_condition(
+    at_condition(
         "saliency.hcc_zero", "ratio", _HIGHER, "heat-map correlation, undefined ones counted as 0"
     ),
-    _at_condition(
+    at_condition(
         "saliency.undefined",
         "fraction",
         _NONE,
         "share of images whose heat-map correlation is undefined",
     ),
-    _at_condition(
+    at_condition(
+        "saliency.unmatched",
+        "fraction",
+        _LOWER,
+        "share of the baseline's boxes without a counterpart, so without a heat map to compare",
+    ),
+    at_condition(
         "saliency.spearman", "ratio", _HIGHER, "rank correlation of the heat maps, mean over images"
     ),
-    _at_condition(
+    at_condition(
         "saliency.cosine", "ratio", _HIGHER, "cosine similarity of the heat maps, mean over images"
     ),
-    _at_condition(
+    at_condition(
         "saliency.ssim",
         "ratio",
         _HIGHER,
         "structural similarity of the heat maps, mean over images",
     ),
-    _at_condition(
+    at_condition(
         "saliency.topk", "fraction", _HIGHER, "overlap of the hottest pixels, mean over images"
     ),
-    _alone("cost.parameters", "count", _LOWER, "number of parameters"),
-    _alone("cost.nonzero", "count", _LOWER, "number of parameters that are not zero"),
-    _alone("cost.macs", "count", _LOWER, "multiply-accumulates for one image"),
-    _alone("cost.bytes", "bytes", _LOWER, "size of the exported file"),
-    _alone("cost.bytes_zip", "bytes", _LOWER, "size of the exported file after deflating"),
-    _alone("cost.bytes_dense", "bytes", _LOWER, "size of the weights, every number in full"),
-    _alone("cost.bytes_packed", "bytes", _LOWER, "size of the weights in the fewest bytes"),
-    _alone(
+    alone("cost.parameters", "count", _LOWER, "number of parameters"),
+    alone("cost.nonzero", "count", _LOWER, "number of parameters that are not zero"),
+    alone("cost.macs", "count", _LOWER, "multiply-accumulates for one image"),
+    alone("cost.bytes", "bytes", _LOWER, "size of the exported file"),
+    alone("cost.bytes_zip", "bytes", _LOWER, "size of the exported file after deflating"),
+    alone("cost.bytes_dense", "bytes", _LOWER, "size of the weights, every number in full"),
+    alone("cost.bytes_packed", "bytes", _LOWER, "size of the weights in the fewest bytes"),
+    alone(
         "cost.compression_ratio",
         "ratio",
         _HIGHER,
         "size of the baseline's exported file divided by the candidate's",
     ),
-    _alone(
+    alone(
         "cost.compression_ratio_zip",
         "ratio",
         _HIGHER,
         "size of the baseline's deflated file divided by the candidate's",
     ),
-    _alone(
+    alone(
         "cost.compression_ratio_packed",
         "ratio",
         _HIGHER,
         "size of the baseline's packed weights divided by the candidate's",
     ),
-    _alone("cost.parameters_ratio", "ratio", _LOWER, "parameters divided by the baseline's"),
-    _alone("cost.macs_ratio", "ratio", _LOWER, "multiply-accumulates divided by the baseline's"),
-    _alone("cost.latency_median", "seconds", _LOWER, "median time for one batch"),
-    _alone("cost.latency_p95", "seconds", _LOWER, "95th percentile of the time for one batch"),
-    _alone("cost.latency_ratio", "ratio", _LOWER, "median latency divided by the baseline's"),
-    _alone("cost.memory_peak", "bytes", _LOWER, "peak memory of loading and running the file"),
+    alone("cost.parameters_ratio", "ratio", _LOWER, "parameters divided by the baseline's"),
+    alone("cost.macs_ratio", "ratio", _LOWER, "multiply-accumulates divided by the baseline's"),
+    alone("cost.latency_median", "seconds", _LOWER, "median time for one batch"),
+    alone("cost.latency_p95", "seconds", _LOWER, "95th percentile of the time for one batch"),
+    alone("cost.latency_ratio", "ratio", _LOWER, "median latency divided by the baseline's"),
+    alone("cost.memory_peak", "bytes", _LOWER, "peak memory of loading and running the file"),
 )
 """All built-in metric names, in the order in which tables and reports show them."""

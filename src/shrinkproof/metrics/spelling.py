@@ -15,7 +15,8 @@ import pydantic
 
 from shrinkproof.errors import UnknownNameError, UsageError
 from shrinkproof.metrics import METRICS
-from shrinkproof.metrics.names import MetricName, known_metric
+from shrinkproof.metrics.names import known_metric
+from shrinkproof.metrics.naming import MetricName
 from shrinkproof.protocols import Better
 from shrinkproof.registry import fields_of
 

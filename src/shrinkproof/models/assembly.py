@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from shrinkproof.detecting import Detections, Detector
 from shrinkproof.errors import ModelError
 from shrinkproof.models.loaded import LoadedModel, Preprocess
 from shrinkproof.models.reference import ModelSpec
@@ -50,7 +52,12 @@ def assemble(
         )
     module = module.to("cpu", torch.float32).eval()
     check_finite(module, settings.use)
-    num_classes = _logits(module, settings.use, input_shape).shape[1]
+    if isinstance(module, Detector):
+        num_classes = _classes_of_detector(module, settings.use, input_shape)
+        if preprocess.size is None:
+            preprocess = replace(preprocess, size=input_shape[1:])
+    else:
+        num_classes = _logits(module, settings.use, input_shape).shape[1]
     check_classes(settings, num_classes, "the network has")
     return LoadedModel(
         module=module,
@@ -60,6 +67,38 @@ def assemble(
         fingerprint=fingerprint,
         seen=settings.seen,
     )
+
+
+def _classes_of_detector(module: Detector, model: str, input_shape: tuple[int, int, int]) -> int:
+    """Return the number of classes, after one blank image has gone through network and rule."""
+    assert isinstance(module, nn.Module), "a network was given"
+    outputs = _outputs(module, model, input_shape)
+    if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != 1:
+        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ModelError(
+            f"model {model!r}: a detector must return one tensor (n, ...), that is (1, ...) for "
+            f"one image, got {got}; let forward return the numbers before boxes are chosen, and "
+            "decode choose them"
+        )
+    if not torch.isfinite(outputs).all():
+        raise ModelError(
+            f"model {model!r}: outputs must be finite, got NaN or infinity for a blank image "
+            "although all weights are finite; is a running variance negative?"
+        )
+    try:
+        found = module.decode(outputs.numpy())
+    # A user's rule may fail in any way; the cause is kept.
+    except Exception as error:
+        raise ModelError(
+            f"model {model!r}: decode must make boxes of the network's output "
+            f"{tuple(outputs.shape)}, got {type(error).__name__}: {error}"
+        ) from error
+    if len(found) != 1 or not isinstance(found[0], Detections):
+        raise ModelError(
+            f"model {model!r}: decode must return one Detections for each image, got "
+            f"{type(found).__name__} of length {len(found)}"
+        )
+    return module.num_classes
 
 
 def check_classes(settings: ModelSpec, found: int, where: str) -> None:
@@ -98,16 +137,20 @@ def check_finite(module: nn.Module, model: str) -> None:
             )
 
 
-def _logits(module: nn.Module, model: str, input_shape: tuple[int, int, int]) -> Tensor:
+def _outputs(module: nn.Module, model: str, input_shape: tuple[int, int, int]) -> object:
     try:
         with torch.no_grad():
-            logits = module(torch.zeros(1, *input_shape))
+            return module(torch.zeros(1, *input_shape))
     # A user's network may fail in any way; the cause is kept.
     except Exception as error:
         raise ModelError(
             f"model {model!r}: the network must accept an input of shape (1, C, H, W) = "
             f"{(1, *input_shape)}, got {type(error).__name__}: {error}. Is 'input_shape' right?"
         ) from error
+
+
+def _logits(module: nn.Module, model: str, input_shape: tuple[int, int, int]) -> Tensor:
+    logits = _outputs(module, model, input_shape)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise ModelError(

@@ -10,6 +10,7 @@ import pydantic
 
 from shrinkproof.errors import ModelError, PluginError
 from shrinkproof.models import MODELS
+from shrinkproof.models.box_outputs import BoxOutputs
 from shrinkproof.models.loaded import LoadedModel, Preprocess
 from shrinkproof.records import Json, key_of
 from shrinkproof.registry import Strings, component
@@ -18,6 +19,11 @@ from shrinkproof.registry import Strings, component
 def _as_preprocess(value: object) -> object:
     """Build the settings of a study file; errors keep their place in the file."""
     return Preprocess(**value) if isinstance(value, Mapping) else value
+
+
+def _as_box_outputs(value: object) -> object:
+    """Build the settings of a study file; errors keep their place in the file."""
+    return BoxOutputs(**value) if isinstance(value, Mapping) else value
 
 
 Size = Annotated[int, pydantic.Field(ge=1)]
@@ -29,8 +35,8 @@ class ModelSpec:
 
     Attributes:
         use: the reference, ``scheme:rest``: ``checkpoint:PATH``,
-            ``import:package.module:function``, ``timm:NAME``, ``torchvision:NAME/WEIGHTS`` or
-            ``cifar:NAME``.
+            ``import:package.module:function``, ``timm:NAME``, ``torchvision:NAME/WEIGHTS``,
+            ``cifar:NAME`` or ``onnx:FILE``.
         arch: the network that a checkpoint's weights belong to, itself a reference:
             ``cifar:resnet20``, ``torchvision:resnet18``, ``timm:NAME``,
             ``import:package.module:function``. Only for ``checkpoint:``.
@@ -40,6 +46,7 @@ class ModelSpec:
         input_shape: (C, H, W) of one input; None takes what the reference brings.
         seen: what the network was trained on: data references (``cifar10:train``) or split names
             (``train``). None means that nobody knows, which counts as having seen everything.
+        boxes: what the outputs of an exported detector mean. Only for ``onnx:``.
     """
 
     use: Annotated[str, pydantic.Field(pattern=r"^[^:\s]+:\S(.*\S)?$")]
@@ -48,6 +55,7 @@ class ModelSpec:
     preprocess: Annotated[Preprocess, pydantic.BeforeValidator(_as_preprocess)] | None = None
     input_shape: Annotated[tuple[Size, Size, Size], pydantic.Field(strict=False)] | None = None
     seen: Strings | None = None
+    boxes: Annotated[BoxOutputs, pydantic.BeforeValidator(_as_box_outputs)] | None = None
 
     @property
     def scheme(self) -> str:
@@ -131,12 +139,18 @@ def identity(spec: ModelSpec, origin: Json) -> str:
             "scheme": spec.scheme,
             "origin": origin,
             "classes": spec.classes,
-            "preprocess": None
-            if preprocess is None
-            else {"mean": list(preprocess.mean), "std": list(preprocess.std)},
+            "preprocess": None if preprocess is None else _preprocessing(preprocess),
             "input_shape": None if spec.input_shape is None else list(spec.input_shape),
         },
     )
+
+
+def _preprocessing(preprocess: Preprocess) -> Json:
+    """Return what decides about the network's input; a size only where there is one."""
+    found: Json = {"mean": list(preprocess.mean), "std": list(preprocess.std)}
+    if preprocess.size is not None:
+        found |= {"size": list(preprocess.size), "keep_ratio": preprocess.keep_ratio}
+    return found
 
 
 def need_preprocess(spec: ModelSpec, brought: Preprocess | None = None) -> Preprocess:

@@ -15,6 +15,9 @@ from shrinkproof.summary import winner_optimism
 if TYPE_CHECKING:
     from shrinkproof.results.reading import Results
 
+BLIND: Final = 0.01
+"""Average precision below which an uncompressed detector finds nothing."""
+
 AGREEMENT_FLOOR: Final = 0.99
 """Twin and artifact must predict the same class at least this often, or the page says so."""
 
@@ -34,7 +37,7 @@ def caveats_of(results: Results) -> Iterator[str]:
             "controls: none. Without a dense control of equal training, an improvement "
             "cannot be credited to compression"
         )
-    yield from _guessing(results)
+    yield from _blind(results) if results.spec.task == "detection" else _guessing(results)
     yield from _disagreements(results)
     if results.missing:
         yield (
@@ -54,7 +57,7 @@ def _same_images(results: Results) -> str:
     bias = winner_optimism(
         results.candidates,
         [shard.cell for shard in results.shards.values()],
-        results.store.read_predictions,
+        results.store.read_logits,
         results.settings,
         results.printing,
     )
@@ -78,7 +81,7 @@ def _guessing(results: Results) -> Iterator[str]:
         number = results.numbers.find(
             candidate.label, results.printing, Selector("accuracy.top1", "clean")
         )
-        predictions = results.store.read_predictions(cell.key)
+        predictions = results.store.read_logits(cell.key)
         if predictions is None or not len(predictions) or number.value is None:
             continue
         majority = float(np.bincount(predictions.target).max() / len(predictions))
@@ -91,7 +94,21 @@ def _guessing(results: Results) -> Iterator[str]:
             )
 
 
+def _blind(results: Results) -> Iterator[str]:
+    """Yield which uncompressed detectors find nothing: the usual sign of a wrong set-up."""
+    quality = Selector(results.spec.quality, "clean")
+    for candidate in results.candidates:
+        found = results.numbers.find(candidate.label, results.printing, quality)
+        if candidate.role == "baseline" and found.value is not None and found.value < BLIND:
+            yield (
+                f"{candidate.label}: an average precision of {100 * found.value:.1f} % on clean "
+                "images is next to nothing; are the order of the classes, the format of the boxes "
+                "and the preprocessing right?"
+            )
+
+
 def _disagreements(results: Results) -> Iterator[str]:
+    what = "boxes" if results.spec.task == "detection" else "images"
     for row in results.summary.rows:
         value = row.measurement.value
         if row.measurement.metric != "fidelity.agreement" or value is None:
@@ -99,6 +116,6 @@ def _disagreements(results: Results) -> Iterator[str]:
         if value < AGREEMENT_FLOOR:
             yield (
                 f"{results.by_key[row.candidate].label}: PyTorch and the exported file agree on "
-                f"only {100 * value:.2f} % of the clean {row.split} images; numbers of one "
+                f"only {100 * value:.2f} % of the clean {row.split} {what}; numbers of one "
                 "form must not be used for the other"
             )

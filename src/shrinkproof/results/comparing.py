@@ -10,6 +10,7 @@ import numpy as np
 
 from shrinkproof.errors import UsageError
 from shrinkproof.metrics.spelling import described
+from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Better
 from shrinkproof.records import CLEAN, Condition, Json
 from shrinkproof.results.naming import find_candidate
@@ -342,7 +343,9 @@ def _margin_p(pair: Pair, selector: Selector, margin: float) -> float | None:
 def _classes(pair: Pair) -> Iterator[Row]:
     """Yield the recall of each class on clean images; all intervals hold together (Bonferroni)."""
     own, other = (side.images for side in (pair.first, pair.second))
-    if own is None or other is None or CLEAN not in pair.first.shards:
+    if not isinstance(own, ClassificationPredictions) or CLEAN not in pair.first.shards:
+        return
+    if other is None:
         return
     names = class_names(pair.first.results.settings, own.logits.shape[1])
     filled = [n for n in names if all(_has(side, n) for side in (pair.first, pair.second))]

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from shrinkproof.records import Json
     from shrinkproof.results.reading import Results
 
-_QUALITY: Final = Selector("accuracy.top1", "clean")
-"""What every trade tells, whether it is an objective or not."""
-
 _EXACT: Final = ("cost.bytes", "cost.parameters", "cost.nonzero", "cost.macs", "cost.compression")
 """Numbers that are counted, not estimated: they need no interval."""
 
@@ -191,7 +188,9 @@ def trade(results: Results, chosen: Side, other: Side) -> str:
     """
     pair = Pair(chosen, other)
     goals = {o.selector: o.better for o in results.objectives}
-    wanted = {_QUALITY: Better.HIGHER, **goals}
+    # What every trade tells, whether it is an objective or not.
+    quality = Selector(results.spec.quality, "clean")
+    wanted = {quality: Better.HIGHER, **goals}
     return "; ".join(said for s, better in wanted.items() if (said := _traded(pair, s, better)))
 
 

@@ -106,7 +106,7 @@ class _Shower:
             self._read.pop(next(iter(self._read)))
         own = self._read.setdefault(label, {})
         if key not in own:
-            own[key] = self._results.store.read_predictions(key)
+            own[key] = self._results.store.read_logits(key)
         return own[key]
 
 

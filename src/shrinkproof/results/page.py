@@ -44,6 +44,7 @@ def make_page(results: Results) -> Page:
         ],
         caveats=results.caveats,
         provenance=dict(_provenance(results)),
+        quality=results.spec.quality,
         printing=results.printing,
         deciding=results.deciding,
         form=results.form,
@@ -73,7 +74,7 @@ def _diagrams(results: Results) -> Iterator[tuple[Diagram, Any]]:
 def _stored(results: Results, keys: Mapping[Condition, str]) -> Iterator[ClassificationPredictions]:
     """Yield predictions one condition at a time: all together may not fit into memory."""
     for condition in sorted(keys):
-        found = results.store.read_predictions(keys[condition])
+        found = results.store.read_logits(keys[condition])
         if found is not None:
             yield found
 

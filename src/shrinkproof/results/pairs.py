@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.predictions import DetectionPredictions, Predictions
 from shrinkproof.records import Condition
 from shrinkproof.results.pixels import (
     is_other_data,
@@ -25,9 +26,11 @@ from shrinkproof.statistics import (
     Interval,
     Terms,
     bootstrap_weights,
+    calculated,
     difference,
     group_count,
     interval,
+    replicated_interval,
 )
 from shrinkproof.statistics.unpaired import unpaired_interval
 from shrinkproof.table import Number
@@ -45,7 +48,7 @@ _PAIRED: Final = ("mean", "absolute-sum")
 _COSTS: Final = "cost."
 _TIMED: Final = ("cost.latency_", "cost.memory_")
 
-Combine = Callable[[float, float], float]
+Combine = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,7 @@ class Pair:
         if found:
             return found
         own, other = self.first.images, self.second.images
-        if not np.array_equal(own.index, other.index) or not np.array_equal(
-            own.target, other.target
-        ):
+        if not np.array_equal(own.index, other.index) or not _same_truth(own, other):
             return "the stored predictions are about other images"
         return ""
 
@@ -247,7 +248,23 @@ class Pair:
         found = _between(values[1], other, values[0], own, is_ratio=is_ratio)
         return Compared(value, found, reason=found.reason)
 
+    def _of_boxes(
+        self, selector: Selector, level: float, combine: Combine
+    ) -> tuple[Interval, bool]:
+        """Return the interval of a number that is computed anew on each resampled data set."""
+        if why := self.apart(selector):
+            return Interval(reason=f"no unpaired interval of {selector} has been tested"), not why
+        weights, images = self.weights(self.first), self.first.images
+        assert images is not None, "the images are the same in both"
+        own, other = (side.replicated(selector, weights) for side in (self.first, self.second))
+        if own is None or other is None:
+            return Interval(reason=f"no interval of a change of {selector} has been tested"), True
+        units = group_count(images.groups) or len(images)
+        return replicated_interval(calculated(combine, other, own), units, level), True
+
     def _difference(self, selector: Selector, level: float) -> tuple[Interval, bool]:
+        if isinstance(self.first.images, DetectionPredictions):
+            return self._of_boxes(selector, level, lambda b, a: b - a)
         own, other = self.first.terms(selector), self.second.terms(selector)
         if own is None or other is None:
             return Interval(reason=f"{selector} is known as a number only, not per image"), False
@@ -258,6 +275,8 @@ class Pair:
         return self._apart(selector, own, other, level, is_ratio=False), False
 
     def _quotient(self, selector: Selector, level: float) -> tuple[Interval, bool]:
+        if isinstance(self.first.images, DetectionPredictions):
+            return self._of_boxes(selector, level, lambda b, a: b / a)
         own, other = self.first.terms(selector), self.second.terms(selector)
         if own is None or other is None:
             return Interval(reason=f"{selector} is known as a number only, not per image"), False
@@ -285,6 +304,13 @@ class Pair:
             self.stated(self.second, other, selector.part, level),
         )
         return _between(numbers[1].value, ends[1], numbers[0].value, ends[0], is_ratio=is_ratio)
+
+
+def _same_truth(a: Predictions, b: Predictions) -> bool:
+    """Return whether the same is true of the images of both."""
+    if isinstance(a, DetectionPredictions):
+        return isinstance(b, DetectionPredictions) and a.objects.tobytes() == b.objects.tobytes()
+    return not isinstance(b, DetectionPredictions) and np.array_equal(a.target, b.target)
 
 
 def is_counted(metric: str) -> bool:

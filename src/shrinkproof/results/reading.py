@@ -37,13 +37,14 @@ from shrinkproof.summary import (
     Sweep,
     summarize,
 )
+from shrinkproof.summary.detection import summarize_detection
 from shrinkproof.summary.split import Split
 from shrinkproof.table import Numbers, record_frame
 
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 10
+SUMMARY_VERSION: Final = 11
 """Raise it when derived numbers change: cached ones are then computed again."""
 
 
@@ -251,6 +252,7 @@ class Results:
             deciding=self.deciding,
             watched=watched_of(self),
             tolerances=quality_tolerances(self),
+            task=self.spec.task,
         )
 
     @property
@@ -291,17 +293,31 @@ class Results:
         kept = read_summary(self.store, digest, reference)
         if kept is not None:
             return kept
-        found = summarize(
+        found = self._summarized()
+        write_summary(self.store, found, digest, reference)
+        return found
+
+    def _summarized(self) -> Summary:
+        """Return derived numbers and exhibits, computed anew."""
+        cells = [shard.cell for shard in self.shards.values()]
+        if self.spec.task == "detection":
+            return summarize_detection(
+                self.candidates,
+                cells,
+                self.store.read_boxes,
+                self.settings,
+                self._stored,
+                self.store.read_maps,
+            )
+        return summarize(
             self.candidates,
-            [shard.cell for shard in self.shards.values()],
-            self.store.read_predictions,
+            cells,
+            self.store.read_logits,
             self.settings,
             self._stored,
             self._foreign_reference,
             self.store.read_maps,
         )
-        write_summary(self.store, found, digest, reference)
-        return found
 
     def _digested(self, shard: Shard) -> Json:
         """Return what a derived number can depend on of a cell.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from shrinkproof.metrics.agreement import METRICS as AGREEMENT
+from shrinkproof.metrics.agreement import UNMATCHED
 from shrinkproof.metrics.agreement import spelled_for
 from shrinkproof.metrics.names import SCALED, SCALED_BY_BASELINE
 from shrinkproof.metrics.robustness import GROUPS
@@ -61,7 +62,8 @@ def _of_saliency(results: Results, method: str) -> tuple[str, ...]:
     """Return the names of the metrics of a method."""
     spec = results.spec.measure.saliency
     first = "" if spec is None else spec.methods_with_settings()[0][0]
-    return tuple(spelled_for(name, "" if method == first else method) for name in AGREEMENT)
+    names = AGREEMENT if results.spec.task == "classification" else (*AGREEMENT, UNMATCHED)
+    return tuple(spelled_for(name, "" if method == first else method) for name in names)
 
 
 def derived_records(results: Results) -> Iterator[Record]:

@@ -60,7 +60,7 @@ def reference_in(folder: Path, label: str, split: Split) -> Reference | Undefine
         place = (cell.candidate, cell.evaluator, cell.split, cell.form)
         if place != (keys[label], "scores", split.name, split.form):
             continue
-        found = store.read_predictions(cell.key)
+        found = store.read_logits(cell.key)
         if found is None:
             continue
         own = split.images

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.detection.names import MPC
 from shrinkproof.metrics.names import bare_name
 from shrinkproof.metrics.robustness import GROUPS, mean_terms
 from shrinkproof.metrics.spelling import metric_of, name_of
-from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.predictions import ClassificationPredictions, Predictions
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import Candidate, Condition
 from shrinkproof.selectors import Selector
-from shrinkproof.statistics import Terms
+from shrinkproof.statistics import Replicated, Terms, calculated
 from shrinkproof.store import Shard
 from shrinkproof.summary import CORRUPTED, POOLED
 from shrinkproof.summary.classes import class_names
@@ -67,12 +69,12 @@ class Side:
         return self.results.scored(self.candidate.key, self.results.printing)
 
     @cached_property
-    def images(self) -> ClassificationPredictions | None:
+    def images(self) -> Predictions | None:
         """The first stored predictions: which images there are; None where only numbers are."""
         found = (self.predictions(condition) for condition in self.shards)
         return next((predictions for predictions in found if predictions is not None), None)
 
-    def predictions(self, condition: Condition) -> ClassificationPredictions | None:
+    def predictions(self, condition: Condition) -> Predictions | None:
         """Return stored predictions with at least one image, or None."""
         shard = self.shards.get(condition)
         found = None if shard is None else self.results.store.read_predictions(shard.cell.key)
@@ -81,7 +83,7 @@ class Side:
     def sight(self, condition: Condition, metrics: Sequence[str]) -> Sight | None:
         """Return the candidate under a condition; None where its predictions are not stored."""
         predictions = self.predictions(condition)
-        if predictions is None:
+        if not isinstance(predictions, ClassificationPredictions):
             return None
         stored = {
             m.metric: m.value
@@ -120,6 +122,8 @@ class Side:
         if name != "class":
             values = images.slices.get(name)
             return None if values is None else np.flatnonzero(values.astype(str) == value)
+        if not isinstance(images, ClassificationPredictions):
+            return None
         names = class_names(self.results.settings, images.logits.shape[1])
         return np.flatnonzero(images.target == names.index(value)) if value in names else None
 
@@ -184,6 +188,31 @@ class Side:
             predictions = predictions.take(positions)
         found: Terms | None = metric_of(metric).terms(predictions)
         return found
+
+    def replicated(self, selector: Selector, weights: NDArray[np.float32]) -> Replicated | None:
+        """Return a number of boxes with its values on resampled data sets.
+
+        None where it has none: sizes, times, what carries a prefix or a part, numbers relative to a
+        network, metrics whose interval comes from elsewhere, lost predictions.
+
+        Args:
+            selector: the number.
+            weights: (R, N) how often each image stands in each resampled data set.
+        """
+        metric = self.results.spec.quality if selector.metric == MPC else selector.metric
+        made: Any = metric_of(metric) if name_of(metric) in METRICS else None
+        if selector.part or not hasattr(made, "replicated") or hasattr(made, "interval"):
+            return None
+        corrupted = replace(selector, condition=selector.condition or CORRUPTED)
+        places = self.places(corrupted if selector.metric == MPC else selector)
+        numbers = []
+        for condition in places:
+            predictions = self.predictions(condition)
+            found = None if predictions is None else made.replicated(predictions, weights)
+            if not isinstance(found, Replicated):
+                return None
+            numbers.append(found)
+        return calculated(lambda *n: sum(n) / len(n), *numbers) if numbers else None
 
     def _of_errors(self, selector: Selector) -> Terms | None:
         """Return the terms of an error under corruption; none for those relative to others."""

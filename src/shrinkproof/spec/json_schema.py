@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pydantic
 
-from shrinkproof.attributions import ATTRIBUTIONS
+from shrinkproof.attributions import ATTRIBUTIONS, BOX_ATTRIBUTIONS
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.corruptions.presets import PRESETS, SETS
@@ -36,7 +36,10 @@ def json_schema() -> Json:
     schema = pydantic.TypeAdapter(StudySpec).json_schema()
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     definitions["Step"] = {"oneOf": _named(COMPRESSORS, definitions, slot=_SLOT)}
-    definitions["Attribution"] = {"oneOf": _named(ATTRIBUTIONS, definitions)}
+    definitions["Attribution"] = {
+        # A method may be there for images and for boxes, with settings of its own for each.
+        "anyOf": [*_named(ATTRIBUTIONS, definitions), *_named(BOX_ATTRIBUTIONS, definitions)]
+    }
     methods = definitions["SaliencySpec"]["properties"]["methods"]
     methods["items"] = {"$ref": "#/$defs/Attribution"}
     recipe = definitions["RecipeSpec"]["properties"]

@@ -29,8 +29,9 @@ from shrinkproof.spec.problems import Problems, shown, unknown
 from shrinkproof.spec.recipes import NAME, NAME_RULE, RecipeCheck, RecipeSpec
 from shrinkproof.spec.saliency import SaliencyCheck, SaliencySpec
 from shrinkproof.spec.schema import (
-    DEFAULT_SCORES,
+    SCORES,
     ConditionSet,
+    MeasureSpec,
     Severity,
     StudySpec,
     conditions_of,
@@ -100,6 +101,9 @@ class _Loading:
         self._check_data(fields.get("data"))
         RecipeCheck(self.problems, self._splits()).check(fields["recipes"])
         scores = self._scores()
+        measure = fields["measure"] if "measure" in fields else MeasureSpec()
+        if measure is not None and scores is not None:
+            fields["measure"] = dataclasses.replace(measure, scores=scores)
         self._check_margins(scores)
         self._check_saliency(fields["conditions"])
         if isinstance(content.get("select"), dict):
@@ -132,6 +136,12 @@ class _Loading:
         """Return the sound members of a section; one that is wrong hides no problem of another."""
         read = {name: self.read((section, name), cls) for name in self._mapping(section)}
         return {name: value for name, value in read.items() if value is not None}
+
+    @property
+    def _task(self) -> str:
+        """The task that the file names, where it is one."""
+        task = self.document.at(("task",))
+        return task if isinstance(task, str) and task in SCORES else "classification"
 
     def _splits(self) -> frozenset[str]:
         """Return the splits that the file gives, even where the data are wrong otherwise."""
@@ -228,7 +238,7 @@ class _Loading:
     def _scores(self) -> tuple[str, ...] | None:
         path: Path = ("measure", "scores")
         if self.document.at(path) is MISSING:
-            return DEFAULT_SCORES
+            return SCORES[self._task]
         scores: tuple[str, ...] | None = self.read(path, Strings)
         if scores is not None:
             for position, name in enumerate(scores):
@@ -241,6 +251,11 @@ class _Loading:
         try:
             if name_of(name) not in METRICS:
                 self.problems.add(path, unknown(f"unknown metric {name!r}", name, METRICS))
+                return
+            of = getattr(METRICS.get(name_of(name)), "task", "classification")
+            if of != self._task:
+                rule = f"must be a metric of task {self._task}, got {name!r}, which is of {of}"
+                self.problems.add(path, rule)
                 return
             own = spelled(metric_of(name))
             if own != name:
@@ -277,10 +292,17 @@ class _Loading:
         spec = self.read(path, SaliencySpec)
         if spec is not None:
             measured = None if conditions is None else conditions_of(conditions)
-            SaliencyCheck(self.problems, self._mapping("models"), measured).check(spec)
+            SaliencyCheck(self.problems, self._mapping("models"), measured, self._task).check(spec)
 
     def _certify(self, conditions: Conditions | None) -> CertifySpec | None:
         if self.document.at(("certify",)) in (MISSING, None):
+            return None
+        if self._task != "classification":
+            rule = (
+                "must be left out for task detection, whose promises no certificate covers: they "
+                "are about the class of an image"
+            )
+            self.problems.add(("certify",), rule, is_key=True)
             return None
         measured = None if conditions is None else conditions_of(conditions)
         chooses = isinstance(self.document.at(("select",)), dict)
@@ -308,6 +330,7 @@ class _Loading:
             is_explained,
             is_apart,
             self._columns(),
+            self._task,
         ).check(chosen)
         tolerance = self.document.at(("select", "tolerance"))
         check_tolerances(self.problems, tolerance, [*chosen["minimize"], *chosen["maximize"]])

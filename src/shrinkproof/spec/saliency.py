@@ -8,14 +8,22 @@ from typing import Annotated, Any, Final
 import pydantic
 from pydantic import Field
 
-from shrinkproof.attributions import ATTRIBUTIONS
+from shrinkproof.attributions import ATTRIBUTIONS, BOX_ATTRIBUTIONS
 from shrinkproof.errors import PluginError
 from shrinkproof.records import CLEAN, Condition
-from shrinkproof.registry import Strings, component
+from shrinkproof.registry import Fraction, OpenFraction, Registry, Strings, component
 from shrinkproof.spec.document import Path
 from shrinkproof.spec.problems import Problems, shown, unknown
 
 AUTO: Final = "auto"
+
+METHODS: Final[dict[str, Registry]] = {
+    "classification": ATTRIBUTIONS,
+    "detection": BOX_ATTRIBUTIONS,
+}
+"""What makes the heat maps of each task."""
+
+_OF_BOXES: Final = ("boxes", "score", "overlap")
 
 
 @component
@@ -24,13 +32,20 @@ class SaliencySpec:
 
     Attributes:
         methods: what makes the heat maps, each a name or a one-key mapping of a name to its
-            settings. The first one gives the numbers without a method in their name.
-        images: how many images of the split that is printed, with the classes in proportion.
+            settings: ``gradcam``, ``rise`` and others of classes, ``gradcam``, ``hirescam`` and
+            ``drise`` of detected boxes. The first one gives the numbers without a method in their
+            name.
+        images: how many images of the split that is printed, with the classes in proportion
+            where images have one.
         layer: name of the layer to look at, or model -> name; ``auto`` takes the last one with at
             least 8x8 places.
         conditions: under which conditions of the study, ``clean`` or ``fog:3``.
         twin: a model of this study that was trained independently, as a control of the others; or
             model -> its twin.
+        boxes: how many boxes of an image are explained, at most; only for detection.
+        score: boxes of the baseline below this score are not explained; only for detection.
+        overlap: intersection over union of a box of the baseline and its counterpart, at least;
+            only for detection.
     """
 
     methods: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1, strict=False)] = (
@@ -40,6 +55,9 @@ class SaliencySpec:
     layer: str | dict[str, str] = AUTO
     conditions: Annotated[Strings, Field(min_length=1)] = ("clean",)
     twin: str | dict[str, str] | None = None
+    boxes: Annotated[int, Field(ge=1)] = 3
+    score: Fraction = 0.5
+    overlap: OpenFraction = 0.5
 
     def methods_with_settings(self) -> tuple[tuple[str, dict[str, Any]], ...]:
         """Return name and settings of every method."""
@@ -77,6 +95,7 @@ class SaliencyCheck:
         problems: where the findings go.
         models: names of the study's models.
         conditions: what the study measures under; None where that is itself wrong.
+        task: ``classification`` or ``detection``.
     """
 
     def __init__(
@@ -84,10 +103,12 @@ class SaliencyCheck:
         problems: Problems,
         models: Collection[str],
         conditions: Collection[Condition] | None,
+        task: str = "classification",
     ) -> None:
         self.problems = problems
         self.models = models
         self.measured = conditions
+        self.task = task
         self.path: Path = ("measure", "saliency")
 
     def check(self, spec: SaliencySpec) -> None:
@@ -116,17 +137,25 @@ class SaliencyCheck:
         for model, twin in twins.items():
             path = (*self.path, "twin", *([model] if model else []))
             self._check_twin(path, model, twin)
+        for word in _OF_BOXES if self.task == "classification" else ():
+            value = getattr(spec, word)
+            if value != getattr(SaliencySpec, word):
+                rule = f"must be left out for task {self.task}, which has no boxes, got {value}"
+                self.problems.add((*self.path, word), rule, is_key=True)
 
     def _check_method(self, path: Path, name: str, settings: dict[str, Any]) -> None:
-        if name not in ATTRIBUTIONS:
-            self.problems.add(path, unknown(f"unknown attribution {name!r}", name, ATTRIBUTIONS))
+        methods = METHODS[self.task]
+        if name not in methods:
+            what = f"unknown attribution {name!r}"
+            what += "" if self.task == "classification" else " of boxes"
+            self.problems.add(path, unknown(what, name, methods))
             return
         try:
-            ATTRIBUTIONS.create(name, settings)
+            methods.create(name, settings)
         except PluginError as error:
             self.problems.add(path, str(error))
         except pydantic.ValidationError as error:
-            self.problems.add_validation((*path, name), error, ATTRIBUTIONS.get(name))
+            self.problems.add_validation((*path, name), error, methods.get(name))
 
     def _check_condition(self, path: Path, text: str) -> None:
         try:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from shrinkproof.corruptions.presets import SETS
 from shrinkproof.data.splits import DataSpec
+from shrinkproof.metrics.detection.names import precision_of
 from shrinkproof.models.reference import ModelField
 from shrinkproof.protocols import Better
 from shrinkproof.records import CLEAN, Condition
@@ -28,6 +29,31 @@ DEFAULT_SCORES = (
     "calibration.ece",
     "calibration.ece_equal_mass",
 )
+
+
+DETECTION_SCORES = (
+    "detection.ap",
+    "detection.ap50",
+    "detection.ap75",
+    "detection.ap_small",
+    "detection.ap_medium",
+    "detection.ap_large",
+    "detection.ar1",
+    "detection.ar10",
+    "detection.ar100",
+    "detection.ar_small",
+    "detection.ar_medium",
+    "detection.ar_large",
+    "detection.d_ece",
+    "detection.laece",
+    "detection.laace",
+)
+
+SCORES: dict[str, tuple[str, ...]] = {
+    "classification": DEFAULT_SCORES,
+    "detection": DETECTION_SCORES,
+}
+"""What is measured of each task where the study does not say."""
 
 
 @component
@@ -161,7 +187,7 @@ class MeasureSpec:
     """What is measured of every candidate.
 
     Attributes:
-        scores: names of metrics of the predictions.
+        scores: names of metrics of the predictions; those of the task where it is absent.
         form: what is run under corruptions: ``twin`` (PyTorch), ``artifact`` (the exported file
             in its real runtime), or ``auto`` (the artifact).
         robustness: what corrupted errors are compared with.
@@ -231,7 +257,7 @@ class StudySpec:
 
     Attributes:
         study: name of the study.
-        task: what the models do.
+        task: what the models do: one class for each image, or boxes with classes and scores.
         models: name -> model reference.
         data: which images serve as which split.
         recipes: name -> steps; a name with ``{...}`` is a sweep.
@@ -251,7 +277,7 @@ class StudySpec:
     """
 
     study: str
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "detection"] = "classification"
     models: dict[str, ModelField]
     data: DataSpec
     recipes: dict[str, RecipeSpec] = Field(default_factory=dict)
@@ -264,6 +290,12 @@ class StudySpec:
     threads: Positive = 1
     select: SelectSpec | None = None
     certify: CertifySpec | None = None
+
+    @property
+    def quality(self) -> str:
+        """The headline metric: top-1 accuracy, or the first average precision that is scored."""
+        is_detection = self.task == "detection"
+        return precision_of(self.measure.scores) if is_detection else "accuracy.top1"
 
     def candidate_recipes(self) -> dict[str, tuple[Any, ...]]:
         """Return the steps of every recipe by full name, in the order of the study file.

@@ -9,6 +9,16 @@ from typing import Final
 from shrinkproof.corruptions import CORRUPTIONS
 from shrinkproof.errors import PluginError
 from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.detection.names import (
+    AP,
+    DETECTION_NAMES,
+    ISOTONIC,
+    MISS_RATE,
+    MPC,
+    PLATT,
+    SIZES,
+    THRESHOLD,
+)
 from shrinkproof.metrics.names import (
     ACROSS_REPEATS,
     ACROSS_REPEATS_SD,
@@ -23,10 +33,10 @@ from shrinkproof.metrics.names import (
     NULL_Q95,
     SCALED,
     SCALED_BY_BASELINE,
-    MetricName,
     bare_name,
     without_prefixes,
 )
+from shrinkproof.metrics.naming import MetricName
 from shrinkproof.metrics.robustness import CORRUPTED
 from shrinkproof.metrics.robustness import GROUPS as MEMBERS
 from shrinkproof.metrics.spelling import described
@@ -42,6 +52,13 @@ GROUPS: Final = {group: set(members) for group, members in MEMBERS.items()}
 
 _RECALL: Final = "accuracy.recall"
 _CLASS: Final = "class"
+_SIZE: Final = "size"
+
+_OF_DETECTION: Final = frozenset(known.name for known in DETECTION_NAMES)
+_OF_CLASSES: Final = ("accuracy.", "calibration.", "selective.", "flips.", "robustness.")
+"""Beginnings of the names of numbers about the classes of images."""
+
+_OF_BOTH: Final = ("calibration.temperature",)
 
 _OVER_ALL: Final = (CORRUPTED, "pooled")
 """All corrupted conditions: the mean of their numbers, and their images as one sample."""
@@ -73,6 +90,7 @@ class SelectionCheck:
         is_apart: whether other images decide than those whose numbers are printed.
         columns: columns of the data by whose values results are also reported; None where the data
             themselves bring columns that the study file does not name.
+        task: ``classification`` or ``detection``.
     """
 
     problems: Problems
@@ -82,6 +100,7 @@ class SelectionCheck:
     is_explained: bool = False
     is_apart: bool = False
     columns: frozenset[str] | None = frozenset()
+    task: str = "classification"
 
     def check(self, select: Mapping[str, tuple[str, ...]]) -> None:
         """Note the problems of all objectives and constraints.
@@ -140,13 +159,26 @@ class SelectionCheck:
             self.problems.add(path, rule)
             return None
         broken = (
-            self._condition_rule(metric, selector)
+            self._task_rule(bare_name(metric.name))
+            or self._condition_rule(metric, selector)
             or self._part_rule(metric, selector)
             or self._measure_rule(metric)
         )
         if broken:
             self.problems.add(path, broken)
         return metric
+
+    def _task_rule(self, name: str) -> str:
+        """Return why a number does not exist for the task of the study."""
+        if name in _OF_DETECTION and self.task != "detection":
+            return f"{name} is about detected boxes, and the task is {self.task}"
+        is_of_boxes = name in _OF_DETECTION or name in _OF_BOTH
+        if self.task == "detection" and name.startswith(_OF_CLASSES) and not is_of_boxes:
+            return (
+                f"{name} is about the classes of images, and the task is detection; use {AP}, "
+                f"{MPC} or detection.d_ece"
+            )
+        return ""
 
     def _condition_rule(self, metric: MetricName, selector: Selector) -> str:
         if not metric.per_condition:
@@ -185,6 +217,8 @@ class SelectionCheck:
     def _part_rule(self, metric: MetricName, selector: Selector) -> str:
         """Return why a metric does not exist for a part of the images."""
         name, (column, _, value) = metric.name, selector.part.partition("=")
+        if name == MISS_RATE and column in (_CLASS, _SIZE):
+            return _miss_rate_rule(selector, column, value)
         if name == _RECALL:
             if column != _CLASS:
                 return (
@@ -200,7 +234,8 @@ class SelectionCheck:
         if not selector.part:
             return ""
         if column == _CLASS:
-            return f"only {_RECALL} is computed class by class; write {_RECALL}{{{selector.part}}}"
+            own = MISS_RATE if self.task == "detection" else _RECALL
+            return f"only {own} is computed class by class; write {own}{{{selector.part}}}"
         if name not in METRICS or selector.condition == "pooled":
             return (
                 f"{selector} does not exist: only metrics of measure.scores are computed for parts "
@@ -234,6 +269,13 @@ class SelectionCheck:
                 f"{name} has a temperature that was fitted on the select split, which cannot judge "
                 "it, and so cannot choose among candidates; remove it"
             )
+        if ISOTONIC in name or PLATT in name:
+            return (
+                f"{name} has a calibration that was fitted on the select split, which cannot judge "
+                "it, and so cannot choose among candidates; remove it"
+            )
+        if name == THRESHOLD:
+            return f"{name} belongs to the baseline, and is the same for all candidates; remove it"
         if bare_name(name) == _RECALL and name != _RECALL:
             return f"{name} has one value per class; write accuracy.worst_class"
         if self.is_apart and any(text in name for text in _PRINTED):
@@ -251,6 +293,19 @@ class SelectionCheck:
         if name.startswith("robustness.") and len(self.conditions) == 1:
             return f"{name} needs corruptions; add conditions"
         return ""
+
+
+def _miss_rate_rule(selector: Selector, column: str, value: str) -> str:
+    """Return why there is no miss rate of a class or of a size of the objects."""
+    if column == _SIZE and value not in SIZES:
+        return unknown(f"unknown size {value!r}", value, SIZES)
+    if selector.condition not in ("clean", CORRUPTED):
+        part = f"{MISS_RATE}{{{selector.part}}}"
+        return (
+            f"{part} is computed for clean images and for all corrupted conditions; write "
+            f"{part}@clean or @{CORRUPTED}, got {str(selector)!r}"
+        )
+    return ""
 
 
 def _mce_rule(name: str, conditions: Iterable[Condition]) -> str:

@@ -27,6 +27,7 @@ from shrinkproof.statistics.margins import equivalence, images_needed, noninferi
 from shrinkproof.statistics.planning import units_needed
 from shrinkproof.statistics.ranks import RankTest, friedman, wilcoxon_holm, wilcoxon_signed_rank
 from shrinkproof.statistics.repeats import Repeats, across_repeats
+from shrinkproof.statistics.replicated import Replicated, calculated, replicated_interval
 from shrinkproof.statistics.risk import RiskTest, independent_units, risk_test
 from shrinkproof.statistics.tails import (
     BETTING,
@@ -57,6 +58,7 @@ __all__ = [
     "Kind",
     "RankTest",
     "Repeats",
+    "Replicated",
     "RiskMethod",
     "RiskTest",
     "Terms",
@@ -64,6 +66,7 @@ __all__ = [
     "betting_p",
     "binomial_p",
     "bootstrap_weights",
+    "calculated",
     "clopper_pearson",
     "difference",
     "equivalence",
@@ -79,6 +82,7 @@ __all__ = [
     "mcnemar",
     "noninferiority",
     "paired_interval",
+    "replicated_interval",
     "replicates",
     "risk_test",
     "units_needed",

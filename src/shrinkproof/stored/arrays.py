@@ -102,7 +102,7 @@ class StoredArrays:
         if corruption not in self._open:
             self._open[corruption] = _load(self._path(corruption))
         stored = self._open[corruption]
-        expected = (len(SEVERITIES) * images.total, *images.shape, 3)
+        expected = (len(SEVERITIES) * images.total, *images.one_shape, 3)
         if stored.shape != expected or stored.dtype != np.uint8:
             raise DataError(
                 f"{self._path(corruption)}: must be {expected} uint8, {len(SEVERITIES)} severities "
@@ -134,7 +134,7 @@ class StoredArrays:
                 f"{images.source} has {count} images, got {labels.shape} {labels.dtype}"
             )
         found = np.asarray(labels).reshape(-1, count)[:, images.index].astype(np.int64)
-        severity, position = np.nonzero(found != images.target)
+        severity, position = np.nonzero(found != images.labels)
         if len(position):
             different = len(np.unique(position))
             first = int(position.min())
@@ -142,7 +142,7 @@ class StoredArrays:
             raise DataError(
                 f"{path}: labels must be those of {images.source}, but {different} of "
                 f"{len(images)} differ; the first is image {images.index[first]}, where the set "
-                f"says {other} and the clean images {images.target[first]}: the stored set is in "
+                f"says {other} and the clean images {images.labels[first]}: the stored set is in "
                 f"another order or of another set"
             )
 

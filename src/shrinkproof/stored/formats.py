@@ -244,7 +244,7 @@ def format_for(images: ImageSet) -> ArrayFormat | TreeFormat:
         DataError: two files differ in their suffix only.
     """
     if images.files is None:
-        return ArrayFormat((len(images), *images.shape, 3))
+        return ArrayFormat((len(images), *images.one_shape, 3))
     names = tuple(without_suffix(str(name)) for name in images.files.tolist())
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -117,7 +117,7 @@ class StoredTrees:
             return images.images[positions]
         there = self._files(condition)
         place = self._place(condition)
-        result = np.empty((len(positions), *images.shape, 3), dtype=np.uint8)
+        result = np.empty((len(positions), *images.one_shape, 3), dtype=np.uint8)
         for row, name in zip(result, self._names(images.take(positions)), strict=True):
             if name not in there:
                 raise DataError(

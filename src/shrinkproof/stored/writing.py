@@ -234,7 +234,7 @@ def _manifest(
             "images": len(images),
             "names": hashlib.sha256(files.encode()).hexdigest()[:16] if files else "",
             "reference": images.source,
-            "shape": list(images.shape),
+            "shape": list(images.one_shape),
         },
     }
 
@@ -297,7 +297,7 @@ class _Writer:
         if not isinstance(self.format, ArrayFormat):
             return
         buffer = io.BytesIO()
-        np.save(buffer, np.tile(self.images.target, len(SEVERITIES)))
+        np.save(buffer, np.tile(self.images.labels, len(SEVERITIES)))
         content = buffer.getvalue()
         path = self.folder / LABELS
         if not path.is_file() or path.read_bytes() != content:
@@ -356,7 +356,7 @@ class _Writer:
         self, conditions: Mapping[Condition, Piece], known: Mapping[tuple[str, int], str]
     ) -> Iterator[Unit]:
         count = len(self.images)
-        height, width = self.images.shape
+        height, width = self.images.one_shape
         size = max(1, _VALUES // (height * width * 3))
         for condition in conditions:
             for start in range(0, count, size):
@@ -407,7 +407,7 @@ class _Journal:
 
 def _write_clean(images: ImageSet, path: Path) -> None:
     """Write the clean images as one array: workers map it, and files are decoded only once."""
-    shape = (len(images), *images.shape, 3)
+    shape = (len(images), *images.one_shape, 3)
     scratch = path.with_name(f".tmp-{path.name}")
     with explained(path):
         try:

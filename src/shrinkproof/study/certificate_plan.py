@@ -267,7 +267,7 @@ def deciding_evidence(
     evidence = Evidence(tuple(promises), classes)
     for condition in dict.fromkeys(c for p in promises for c in p.conditions):
         keys = mine.get(condition), others.get(condition)
-        shown, beside = (results.store.read_predictions(key or "-") for key in keys)
+        shown, beside = (results.store.read_logits(key or "-") for key in keys)
         if shown is None or beside is None:
             return None
         evidence.add(condition, shown, beside)

@@ -110,7 +110,7 @@ def _check_images(images: ImageSet, plan: CertificatePlan) -> None:
         )
     for promise in plan.promises:
         wanted = class_of(promise, plan.classes)
-        if wanted is not None and not (images.target == wanted).any():
+        if wanted is not None and not (images.labels == wanted).any():
             raise DataError(
                 f"certify: {promise.name}: at least one certify image must be of class "
                 f"{promise.class_name}, got none of {len(images)}; give the split more images"
@@ -207,7 +207,7 @@ class _Looking:
         for (key, condition), cell in self.cells.items():
             if not artifact_of(self.results, key).is_file():
                 self.failed[key] = "it has no exported file, and only such a file is certified"
-            elif self.store.read_predictions(cell.key) is None:
+            elif self.store.read_logits(cell.key) is None:
                 passes.setdefault(condition, []).append(cell)
         items = [Pass(str(self.store.path), SPLIT, c, tuple(cells)) for c, cells in passes.items()]
         if items:
@@ -258,7 +258,7 @@ class _Looking:
         evidence = Evidence(self.plan.promises, self.plan.classes)
         firsts = _firsts(self.images)
         for condition in self.plan.conditions:
-            shown = self.store.read_predictions(self.cells[taker.key, condition].key)
+            shown = self.store.read_logits(self.cells[taker.key, condition].key)
             if shown is None:
                 raise DataError(f"its predictions under {condition} are missing; certify again")
             beside = None
@@ -266,7 +266,7 @@ class _Looking:
                 baseline = self.plan.baselines[taker.model]
                 if baseline.key in self.failed:
                     raise DataError(f"its baseline: {self.failed[baseline.key]}")
-                beside = self.store.read_predictions(self.cells[baseline.key, condition].key)
+                beside = self.store.read_logits(self.cells[baseline.key, condition].key)
                 beside = None if beside is None else beside.take(firsts)
             evidence.add(condition, shown.take(firsts), beside)
         return evidence

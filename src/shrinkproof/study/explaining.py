@@ -197,6 +197,7 @@ class _Loader:
             ),
             preprocess=base.preprocess,
             num_classes=base.num_classes,
+            detector=base.detector,
             scene=self.scene,
             folder=folder,
             reference=self.store.candidate(self._baseline(model).key),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -13,6 +14,7 @@ from shrinkproof.compressors.partial import checkpoints_of
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.environment import environment_key
 from shrinkproof.errors import SpecError, UsageError
+from shrinkproof.evaluators.box_saliency import BoxSaliency
 from shrinkproof.evaluators.latency import Latency
 from shrinkproof.evaluators.saliency import Saliency
 from shrinkproof.evaluators.scores import Scores
@@ -108,8 +110,13 @@ def saliencies_of(inputs: Inputs, model: str) -> dict[str, Saliency]:
     spec = inputs.spec.measure.saliency
     if spec is None:
         return {}
+    evaluator: Callable[..., Saliency] = Saliency
+    if inputs.spec.task == "detection":
+        evaluator = functools.partial(
+            BoxSaliency, boxes=spec.boxes, score=spec.score, overlap=spec.overlap
+        )
     return {
-        name: Saliency(
+        name: evaluator(
             method=name,
             settings=settings,
             layer=spec.layer_of(model),
@@ -146,12 +153,22 @@ class _Planner:
         self.environment = environment_key(environment)
         self.data = inputs.splits()
         self.prints = {name: images.fingerprint for name, images in self.data.sets.items()}
+        self._check_task()
         self.measuring = tuple(name for name in MEASURED if name in self.data.sets)
         self.corrupted = tuple(c for c in self.spec.conditions_list() if not c.is_clean)
         sets = self.data.sets if self.corrupted else {}
         self.worlds = {name: inputs.world(sets[name]) for name in self.measuring if name in sets}
         self.form: Form = "twin" if self.spec.measure.form == "twin" else "artifact"
         self.latency = latency_of(inputs)
+
+    def _check_task(self) -> None:
+        """Refuse data that do not belong to the task.
+
+        Raises:
+            DataError: images have boxes where each needs one class, or the other way round.
+        """
+        for images in self.data.sets.values():
+            _ = images.objects if self.spec.task == "detection" else images.labels
 
     def plan(self) -> Plan:
         candidates: list[Candidate] = []
@@ -316,6 +333,7 @@ class _Planner:
                 "seed": saliency.seed,
                 "threads": self.spec.threads,
                 "version": Saliency.version,
+                **saliency.explained,
             }
             twin = spec.twin_of(candidate.model)
             if candidate.key == baseline:

@@ -27,6 +27,7 @@ from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import ModelError
 from shrinkproof.evaluators.subject import Scene, Subject
 from shrinkproof.models.loaded import LoadedModel
+from shrinkproof.predictions import Objects
 from shrinkproof.protocols import Context, Measurement
 from shrinkproof.records import Candidate, Cell, Condition, Failure, Json, key_of
 from shrinkproof.registry import identity_of
@@ -174,8 +175,7 @@ def prepare(work: Preparation) -> Json:
 def _make(place: Workplace, store: Store, candidate: Candidate) -> Json:
     import torch
 
-    from shrinkproof.artifacts.candidate import write_candidate
-    from shrinkproof.artifacts.sizes import file_bytes, macs, parameter_counts, zip_bytes
+    from shrinkproof.artifacts.making import make_files
     from shrinkproof.compressors.recipe import Recipe
 
     base = place.base(candidate.model)
@@ -202,24 +202,17 @@ def _make(place: Workplace, store: Store, candidate: Candidate) -> Json:
     example = torch.zeros((1, *base.input_shape))
 
     def write(folder: Path) -> Json:
-        write_candidate(
-            folder, module=module, changes=changes, candidate=candidate, example=example
+        facts = make_files(
+            folder,
+            module=module,
+            changes=changes,
+            candidate=candidate,
+            example=example,
+            needs_file=place.inputs.spec.measure.form != "twin",
         )
         lines = "".join(json.dumps(dict(line), sort_keys=True) + "\n" for line in history)
         store.write_text(folder / "history.jsonl", lines)
-        parameters, nonzero = parameter_counts(module)
-        file = folder / "model.onnx"
-        return {
-            "cost.parameters": parameters,
-            "cost.nonzero": nonzero,
-            "cost.macs": macs(module, example),
-            "cost.bytes": file_bytes(file),
-            "cost.bytes_zip": zip_bytes(file),
-            "cost.bytes_dense": file_bytes(folder / "weights.safetensors"),
-            "cost.bytes_packed": file_bytes(folder / "weights.packed.safetensors"),
-            "input_shape": list(base.input_shape),
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        }
+        return {**facts, "input_shape": list(base.input_shape)}
 
     store.write_candidate(candidate, write)
     store.forget_scratch(candidate.key)
@@ -271,7 +264,7 @@ def make_context(
     feeds = {name: ImageFeed(images, base.preprocess) for name, images in sets.items()}
     example = torch.zeros((1, *base.input_shape))
     return Context(
-        task=TASKS.create(inputs.spec.task),
+        task=TASKS.get(inputs.spec.task).of(base.module),
         example=example,
         device=torch.device("cpu"),
         stream=functools.partial(randomness.stream, inputs.spec.seed, "prepare", repeat),
@@ -352,6 +345,7 @@ def _load(
             predict=_predictor(place, store, cell, base),
             preprocess=base.preprocess,
             num_classes=base.num_classes,
+            detector=base.detector,
             scene=scene,
             folder=store.candidate(cell.candidate),
             keep=functools.partial(store.write_predictions, cell.key),
@@ -364,13 +358,22 @@ def check_fit(base: LoadedModel, images: ImageSet, model: str) -> None:
     """Refuse images or labels that the model cannot have been made for.
 
     Raises:
-        ModelError: size of the images or number of classes disagree.
+        ModelError: size of the images, kind of the answers, or number of classes disagree.
     """
-    if images.shape != base.input_shape[1:]:
+    has_objects = isinstance(images.target, Objects)
+    if has_objects != (base.detector is not None):
+        raise ModelError(
+            f"{model}: must be a detector for images with annotated boxes ({images.source}), got a "
+            "network that is none; see docs/detection.md for the methods it needs"
+            if has_objects
+            else f"{model}: must be a classifier for images with one class each "
+            f"({images.source}), got a detector; write task: detection and give data with boxes"
+        )
+    if images.shape != base.input_shape[1:] and base.preprocess.size != base.input_shape[1:]:
+        found = "several sizes" if images.shape is None else "x".join(map(str, images.shape))
         raise ModelError(
             f"{model}: the images of {images.source} must be "
-            f"{base.input_shape[1]}x{base.input_shape[2]} pixels, got "
-            f"{images.shape[0]}x{images.shape[1]}"
+            f"{base.input_shape[1]}x{base.input_shape[2]} pixels, got {found}"
         )
     if len(images.classes) != base.num_classes:
         raise ModelError(

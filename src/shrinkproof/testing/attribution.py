@@ -99,7 +99,7 @@ def check_attribution(cls: type[Any], **settings: Any) -> None:
 
 def _inputs() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     images = tiny_images(count=6)
-    return Preprocess()(images.images[np.arange(6)]), images.target
+    return Preprocess()(images.images[np.arange(6)]), images.labels
 
 
 def _maps(

@@ -142,7 +142,7 @@ def tiny_subjects(folder: Path, condition: Condition = CLEAN) -> list[Subject]:
     world = Generated(preset="cifar", seed=0)
     scene = Scene(images=images, condition=condition, world=world, batch=20)
     classes = len(images.classes)
-    height, width = images.shape
+    height, width = images.one_shape
     _write_onnx(folder / "model.onnx", classes)
     facts: dict[str, int | list[int]] = {
         "cost.parameters": 12 + classes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.errors import CompressionError, DataError
-from shrinkproof.protocols import Context, Feed
+from shrinkproof.protocols import Context, Feed, Target
 from shrinkproof.records import Json
 from shrinkproof.registry import fields_of
 from shrinkproof.tasks import CountsHits
 from shrinkproof.training.augmentation import augmentation
 from shrinkproof.training.checkpoint import Checkpoint, fingerprint
-from shrinkproof.training.objective import batch_loss, scale_penalty
+from shrinkproof.training.objective import batch_loss, moved, scale_penalty
 from shrinkproof.training.rates import rate_at
 from shrinkproof.training.seeding import private_seed
 from shrinkproof.training.settings import Training
@@ -205,14 +205,14 @@ class _Run:
         noted: Json = {k: entry[k] for k in _NOTED if k in entry}
         self.context.note({**noted, "seconds_left": mean * left})
 
-    def learn(self, inputs: Tensor, target: Tensor, sums: _Epoch) -> None:
+    def learn(self, inputs: Tensor, target: Target, sums: _Epoch) -> None:
         """Take one step."""
         import torch
 
         if inputs.ndim == 4:
             # Convolutions train about 15 % faster on this layout; the weights keep theirs.
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        inputs, target = inputs.to(self.device), target.to(self.device)
+        inputs, target = inputs.to(self.device), moved(target, self.device)
         self.rate = rate_at(self.settings, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
@@ -236,7 +236,7 @@ class _Run:
         self.step += 1
         sums.images += len(target)
         sums.loss += value * len(target)
-        if isinstance(self.context.task, CountsHits):
+        if isinstance(self.context.task, CountsHits) and not isinstance(target, Sequence):
             sums.hits += int(self.context.task.hits(outputs.detach(), target))
         if self.each_step is not None:
             self.each_step(self.step, self.steps)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from shrinkproof.errors import CompressionError
-from shrinkproof.protocols import Context
+from shrinkproof.protocols import Context, Target
 from shrinkproof.training.settings import Training
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
 def batch_loss(
-    settings: Training, context: Context, inputs: Tensor, outputs: Tensor, target: Tensor
+    settings: Training, context: Context, inputs: Tensor, outputs: Tensor, target: Target
 ) -> Tensor:
     """Return the loss of a batch, a scalar: labels, and the teacher where there is one.
 
@@ -23,7 +24,7 @@ def batch_loss(
         context: task and teacher.
         inputs: (n, C, H, W), what the outputs belong to.
         outputs: of the trained model.
-        target: the labels.
+        target: what is true of the images.
 
     Raises:
         CompressionError: the outputs cannot be distilled.
@@ -37,6 +38,13 @@ def batch_loss(
         taught = context.teacher(inputs)
     soft = distillation_loss(outputs, taught, settings.distill.temperature)
     return (1 - settings.distill.weight) * hard + settings.distill.weight * soft
+
+
+def moved(target: Target, device: torch.device) -> Target:
+    """Return what is true of a batch on a device."""
+    if isinstance(target, Sequence):
+        return [{name: tensor.to(device) for name, tensor in each.items()} for each in target]
+    return target.to(device)
 
 
 def distillation_loss(outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:

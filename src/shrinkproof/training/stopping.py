@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shrinkproof.errors import CompressionError, DataError
 from shrinkproof.protocols import Context
+from shrinkproof.training.objective import moved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,7 +64,7 @@ def validation_loss(model: nn.Module, context: Context, size: int) -> float:
     device = next(model.parameters()).device
     with torch.no_grad():
         for inputs, target in feed.batches(size):
-            loss = context.task.loss(model(inputs.to(device)), target.to(device))
+            loss = context.task.loss(model(inputs.to(device)), moved(target, device))
             total += float(loss) * len(target)
             images += len(target)
     if not math.isfinite(total):

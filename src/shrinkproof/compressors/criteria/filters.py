@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shrinkproof.errors import CompressionError
-from shrinkproof.protocols import Context
+from shrinkproof.protocols import Context, Target
+from shrinkproof.training.objective import moved
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,7 +67,7 @@ def check_finite(values: Tensor, what: str, advice: str) -> None:
 
 def calibration_batches(
     context: Context, *, images: int, batch: int, criterion: str
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Target]]:
     """Yield inputs and targets of at most ``images`` calibration images on the context's device.
 
     Where there are more, the images are spread evenly over the split, so that a split that is
@@ -86,4 +87,4 @@ def calibration_batches(
     # Batches as equal in size as possible: none is much smaller than the others.
     size = math.ceil(count / math.ceil(count / batch))
     for inputs, target in feed.batches(size, order=order):
-        yield inputs.to(context.device), target.to(context.device)
+        yield inputs.to(context.device), moved(target, context.device)

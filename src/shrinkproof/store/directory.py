@@ -21,14 +21,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shrinkproof.atomic import explained, replace_file, scratch_in, sync_folder
 from shrinkproof.errors import DataError, StoreError
 from shrinkproof.metrics.heatmaps import HeatMaps
-from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.predictions import (
+    ClassificationPredictions,
+    DetectionPredictions,
+    Predictions,
+)
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Candidate, Cell, Failure, Json
+from shrinkproof.store import predictions
 
 _CELLS: Final = "cells"
 _CANDIDATES: Final = "candidates"
@@ -38,6 +42,8 @@ _MODELS: Final = "models"
 _SALIENCY: Final = "saliency"
 _WORK: Final = "work"
 _MAPS: Final = "maps."
+_PRESENT: Final = "present."
+_OPTIONAL: Final = ("groups", "images", "boxes", "score")
 
 _PLANNED_CANDIDATE: Final = '{"candidate"'
 """How the line of a candidate begins in the plan."""
@@ -263,58 +269,27 @@ class Store:
 
     # predictions
 
-    def write_predictions(self, key: str, predictions: ClassificationPredictions) -> None:
-        """Store logits and per-sample columns of a cell."""
-        import polars as pl
-
-        from shrinkproof.metrics.derived import derived
-
-        folder = self.path / _PREDICTIONS / key
-        with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        values = derived(predictions)
-        columns: dict[str, NDArray[Any]] = {
-            "index": predictions.index,
-            "target": predictions.target,
-            "prediction": predictions.prediction(),
-            "confidence": values.confidence,
-            "nll": values.nll,
-            "brier": values.brier,
-        }
-        if predictions.groups is not None:
-            columns["group"] = predictions.groups
-        columns.update({f"slice.{name}": v for name, v in predictions.slices.items()})
-        frame = pl.DataFrame(columns)
-        replace_file(folder / "logits.npy", lambda f: np.save(f, predictions.logits))
-        replace_file(folder / "samples.parquet", lambda f: frame.write_parquet(f))
+    def write_predictions(self, key: str, found: Predictions) -> None:
+        """Store the predictions of a cell."""
+        predictions.write_predictions(self.path / _PREDICTIONS / key, found)
 
     def has_predictions(self, key: str) -> bool:
         """Return whether predictions of a cell are stored; nothing is read."""
-        return (self.path / _PREDICTIONS / key / "logits.npy").is_file()
+        return predictions.has_predictions(self.path / _PREDICTIONS / key)
 
-    def read_predictions(self, key: str) -> ClassificationPredictions | None:
+    def read_predictions(self, key: str) -> Predictions | None:
         """Return the stored predictions of a cell, or None where they are missing or damaged."""
-        import polars as pl
+        return predictions.read_predictions(self.path / _PREDICTIONS / key)
 
-        folder = self.path / _PREDICTIONS / key
-        try:
-            logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
-            samples = pl.read_parquet(folder / "samples.parquet")
-        except (OSError, ValueError, pl.exceptions.PolarsError):
-            return None
-        if len(samples) != len(logits):
-            return None
-        return ClassificationPredictions(
-            logits=np.asarray(logits),
-            target=samples["target"].to_numpy(),
-            index=samples["index"].to_numpy(),
-            groups=samples["group"].to_numpy().astype(str) if "group" in samples.columns else None,
-            slices={
-                name.removeprefix("slice."): samples[name].to_numpy().astype(str)
-                for name in samples.columns
-                if name.startswith("slice.")
-            },
-        )
+    def read_logits(self, key: str) -> ClassificationPredictions | None:
+        """Return the stored predictions of a classifier, or None where there are none."""
+        found = self.read_predictions(key)
+        return found if isinstance(found, ClassificationPredictions) else None
+
+    def read_boxes(self, key: str) -> DetectionPredictions | None:
+        """Return the stored predictions of a detector, or None where there are none."""
+        found = self.read_predictions(key)
+        return found if isinstance(found, DetectionPredictions) else None
 
     # heat maps
 
@@ -338,7 +313,8 @@ class Store:
             "target": maps.target,
             **{f"{_MAPS}{name}": values for name, values in sorted(maps.maps.items())},
         }
-        optional = {"groups": maps.groups, "images": maps.images}
+        columns |= {f"{_PRESENT}{name}": values for name, values in maps.present.items()}
+        optional = {name: getattr(maps, name) for name in _OPTIONAL}
         columns |= {name: values for name, values in optional.items() if values is not None}
         replace_file(self._maps(key), lambda f: np.savez(f, **columns))
 
@@ -360,8 +336,15 @@ class Store:
                 index=columns["index"],
                 explained=columns["explained"],
                 target=columns["target"],
+                present={
+                    name.removeprefix(_PRESENT): values
+                    for name, values in columns.items()
+                    if name.startswith(_PRESENT)
+                },
                 groups=columns.get("groups"),
                 images=columns.get("images"),
+                boxes=columns.get("boxes"),
+                score=columns.get("score"),
                 **about,
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, DataError):

@@ -1,4 +1,4 @@
-"""What a model said about the images of one evaluated condition, as plain arrays."""
+"""Logits and truth of one evaluated condition."""
 
 from __future__ import annotations
 

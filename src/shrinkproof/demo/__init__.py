@@ -1,0 +1,55 @@
+"""The demo: train a small network, compress it, and prove what that did."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from shrinkproof.results import Results
+    from shrinkproof.study.progress import Progress
+
+Task = Literal["classification", "detection"]
+
+
+def run_demo(folder: Path, progress: Progress, task: Task = "classification") -> Results:
+    """Run a demo in a directory, certify what can be, and return its results.
+
+    Running again continues.
+
+    Args:
+        folder: where the study file, the trained network and the run are written.
+        progress: who is told how far it is.
+        task: ``classification`` of digits, or ``detection`` of digits in textured scenes.
+
+    Raises:
+        UsageError: the directory holds the demo of the other task.
+    """
+    from shrinkproof.demo import classification, detection
+    from shrinkproof.engines.inline import Inline
+    from shrinkproof.engines.processes import Processes
+    from shrinkproof.errors import UsageError
+    from shrinkproof.store import Store
+    from shrinkproof.study import Study
+    from shrinkproof.study.certifying import certify
+
+    chosen = detection if task == "detection" else classification
+    store = Store.create(folder)
+    file = folder / "study.yaml"
+    study = Study.load(file) if file.is_file() else None
+    if study is not None and study.spec.task != task:
+        raise UsageError(
+            f"{folder}: must be empty or hold a demo of task {task}, got one of "
+            f"{study.spec.task}; choose another directory"
+        )
+    store.write_text(file, chosen.STUDY)
+    study = Study.load(file)
+    chosen.BASELINE.train(study, store, progress)
+    cores = os.cpu_count() or 1
+    engine = Processes(workers=min(cores, 8)) if cores > 1 else Inline()
+    results = study.run(folder, engine=engine, progress=progress)
+    if study.spec.certify is not None:
+        # A few passes over few images: starting processes would take longer than the work.
+        certify(folder, engine=Inline(), progress=progress)
+    return results
