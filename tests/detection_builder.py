@@ -12,7 +12,7 @@ CLASSES = ("red", "green")
 SIZES = ((48, 64), (64, 48), (48, 48))
 
 DETECTOR = '''
-"""A detector of colored squares: each of 6 x 6 cells names a class and has a box of its own size."""
+"""A detector of colored squares: each of 6 x 6 cells names a class and has one box."""
 
 import numpy as np
 import torch

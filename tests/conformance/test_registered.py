@@ -2,7 +2,7 @@
 
 import pytest
 
-from shrinkproof.attributions import ATTRIBUTIONS
+from shrinkproof.attributions import ATTRIBUTIONS, BOX_ATTRIBUTIONS
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.compressors.criteria import CHANNEL_CRITERIA, CRITERIA
 from shrinkproof.compressors.finetune import FineTuning
@@ -38,7 +38,7 @@ SETTINGS = {
 """Where the guessed settings do not do: required text, or work that would take long."""
 
 REGISTRIES = (
-    *(ATTRIBUTIONS, CHANNEL_CRITERIA, COMPRESSORS, CORRUPTIONS, CRITERIA),
+    *(ATTRIBUTIONS, BOX_ATTRIBUTIONS, CHANNEL_CRITERIA, COMPRESSORS, CORRUPTIONS, CRITERIA),
     *(DATA, ENGINES, EVALUATORS, METRICS, MODELS),
 )
 

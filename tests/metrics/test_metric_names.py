@@ -67,10 +67,35 @@ saliency.hcc_spread ratio none @
 saliency.hcc_common ratio higher @
 saliency.hcc_zero ratio higher @
 saliency.undefined fraction none @
+saliency.unmatched fraction lower @
 saliency.spearman ratio higher @
 saliency.cosine ratio higher @
 saliency.ssim ratio higher @
 saliency.topk fraction higher @
+detection.ap fraction higher @
+detection.ap50 fraction higher @
+detection.ap75 fraction higher @
+detection.ap_small fraction higher @
+detection.ap_medium fraction higher @
+detection.ap_large fraction higher @
+detection.ar1 fraction higher @
+detection.ar10 fraction higher @
+detection.ar100 fraction higher @
+detection.ar_small fraction higher @
+detection.ar_medium fraction higher @
+detection.ar_large fraction higher @
+detection.d_ece fraction lower @
+detection.laece fraction lower @
+detection.laace fraction lower @
+robustness.mpc fraction higher @
+robustness.rpc ratio higher @
+robustness.mpc_of_baseline ratio higher @
+boxes.threshold fraction none
+boxes.miss_rate fraction lower @
+boxes.false_per_image ratio lower @
+boxes.lost fraction lower @
+boxes.new ratio none @
+boxes.flipped fraction lower @
 cost.parameters count lower
 cost.nonzero count lower
 cost.macs count lower

@@ -73,8 +73,8 @@ def test_the_schema_offers_both_spellings():
 def test_unknown_scheme_names_the_similar_one():
     with pytest.raises(UnknownNameError, match="did you mean 'checkpoint'"):
         fingerprint(ModelSpec(use="chekpoint:a.pt"), {})
-    with pytest.raises(UnknownNameError, match="model source 'onnx'"):
-        load_model(ModelSpec(use="onnx:a.onnx"), {})
+    with pytest.raises(UnknownNameError, match="model source 'tflite'"):
+        load_model(ModelSpec(use="tflite:a.tflite"), {})
 
 
 @pytest.mark.parametrize("use", ["cifar:resnet20", "import:a:b", "checkpoint:a.pt"])

@@ -76,7 +76,7 @@ def test_torchvision_download_that_fails(monkeypatch, tmp_path):
     ("use", "message"),
     [
         ("torchvision:resnet81", "torchvision network 'resnet81'; did you mean 'resnet18'"),
-        ("torchvision:ssd300_vgg16/none", "unknown torchvision network"),
+        ("torchvision:fcn_resnet50/none", "unknown torchvision network"),
         ("torchvision:resnet50/IMAGENET1K_V3", "did you mean 'IMAGENET1K_V2'"),
     ],
 )

@@ -35,8 +35,8 @@ def write_candidate(
 
     ``weights.safetensors`` (state dict), ``weights.packed.safetensors`` (the same numbers in the
     fewest bytes), ``changes.json``, ``layers.json`` (what each layer costs), ``recipe.json`` (the
-    candidate) and ``model.onnx``. Each file is written whole or not at all, ``recipe.json`` last;
-    equal candidates give equal bytes.
+    candidate) and ``model.onnx``, the user's own file where the model came as one. Each file is
+    written whole or not at all, ``recipe.json`` last; equal candidates give equal bytes.
 
     Args:
         directory: made where it is missing.
@@ -52,10 +52,65 @@ def write_candidate(
         ExportError: a file cannot be written, the model cannot be exported, or its weights do not
             come back from their packed form.
     """
+    from shrinkproof.artifacts.export import export_onnx
+    from shrinkproof.artifacts.proto import write_bytes
+    from shrinkproof.models.onnx_network import OnnxNetwork
+
+    _write_twin(directory, module, changes, example)
+    if isinstance(module, OnnxNetwork):
+        report = _copied(module.path, directory / NETWORK)
+    else:
+        report = export_onnx(module, example, directory / NETWORK, changes=changes)
+    write_bytes(directory / RECIPE, _as_bytes(candidate.as_json()))
+    return report
+
+
+def _copied(source: Path, path: Path) -> ExportReport:
+    """Copy a file that was exported elsewhere."""
+    from shrinkproof.artifacts.export import ExportReport
+    from shrinkproof.artifacts.proto import write_bytes
+
+    write_bytes(path, source.read_bytes())
+    return ExportReport(
+        path=path,
+        bytes=path.stat().st_size,
+        integers=(),
+        weight_only=(),
+        packed=(),
+        notes=("exported elsewhere, and copied as it is",),
+        difference=0.0,
+    )
+
+
+def write_without_file(
+    directory: Path,
+    *,
+    module: nn.Module,
+    changes: Sequence[Change],
+    candidate: Candidate,
+    example: Tensor,
+) -> None:
+    """Write what `write_candidate` writes, without the exported file.
+
+    Raises:
+        ExportError: a file cannot be written, or the weights do not come back from their packed
+            form.
+    """
+    from shrinkproof.artifacts.proto import write_bytes
+
+    # An export that failed while it compared the file with the model has left one.
+    (directory / NETWORK).unlink(missing_ok=True)
+    _write_twin(directory, module, changes, example)
+    write_bytes(directory / RECIPE, _as_bytes(candidate.as_json()))
+
+
+def _write_twin(
+    directory: Path, module: nn.Module, changes: Sequence[Change], example: Tensor
+) -> None:
+    """Write the weights, dense and packed, what happened to them, and what each layer costs."""
     import safetensors.torch
 
     from shrinkproof.artifacts.account import account_of
-    from shrinkproof.artifacts.export import export_onnx
     from shrinkproof.artifacts.packed import write_packed
     from shrinkproof.artifacts.proto import write_bytes
 
@@ -66,9 +121,6 @@ def write_candidate(
     forms = write_packed(directory / PACKED, state)
     write_bytes(directory / LAYERS, _as_bytes(account_of(module, example, forms, changes)))
     write_bytes(directory / CHANGES, _as_bytes([change.as_json() for change in changes]))
-    report = export_onnx(module, example, directory / NETWORK, changes=changes)
-    write_bytes(directory / RECIPE, _as_bytes(candidate.as_json()))
-    return report
 
 
 def _as_bytes(value: object) -> bytes:

@@ -1,4 +1,4 @@
-"""Open set: candidate and images -> heat maps, how much each place counts for one class."""
+"""Open sets: candidate and images -> heat maps, how much each place counts for a class or a box."""
 
 from __future__ import annotations
 
@@ -17,5 +17,15 @@ ATTRIBUTIONS: Final = Registry(
         "integrated_gradients": "shrinkproof.attributions.gradients:IntegratedGradients",
         "occlusion": "shrinkproof.attributions.occlusion:Occlusion",
         "rise": "shrinkproof.attributions.rise:Rise",
+    },
+)
+
+BOX_ATTRIBUTIONS: Final = Registry(
+    "box attribution",
+    "shrinkproof.box_attributions",
+    {
+        "drise": "shrinkproof.attributions.drise:DRise",
+        "gradcam": "shrinkproof.attributions.box_gradcam:BoxGradCam",
+        "hirescam": "shrinkproof.attributions.box_gradcam:BoxHiResCam",
     },
 )

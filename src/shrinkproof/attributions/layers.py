@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,7 +53,11 @@ class _Seen:
 
 
 def choose_layer(
-    module: nn.Module, example: NDArray[np.float32], *, also: Sequence[nn.Module] = ()
+    module: nn.Module,
+    example: NDArray[np.float32],
+    *,
+    also: Sequence[nn.Module] = (),
+    accepts: Callable[[str], bool] = lambda _: True,
 ) -> Layer:
     """Return the last layer with at least 8x8 places that all of the image goes through.
 
@@ -67,6 +71,7 @@ def choose_layer(
         example: inputs (n, C, H, W); the first is shown to the networks.
         also: networks that must have the layer, too, with an output of the same size. The number
             of channels may differ.
+        accepts: whether a layer of that name may be taken; where none may, all may.
 
     Raises:
         ModelError: there is no such layer.
@@ -91,9 +96,9 @@ def choose_layer(
     through = (
         name
         for name in reversed(wanted)
-        if not is_bypassed(module, name, first.calls[name], example[:1])
+        if accepts(name) and not is_bypassed(module, name, first.calls[name], example[:1])
     )
-    name = next(through, wanted[-1])
+    name = next(through, None) or next(filter(accepts, reversed(wanted)), wanted[-1])
     return Layer(name, first.sizes[name], resolution_caveat(first.sizes[name]))
 
 

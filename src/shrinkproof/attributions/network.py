@@ -7,7 +7,7 @@ it, which is what makes a Grad-CAM cheaper than a training step.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -102,18 +102,51 @@ def activations_and_gradients(
         UsageError: the layer is not called, not spatial, or does not lead to the logits.
         DataError: the network's output is no finite logits of these classes.
     """
+    activation, (gradient,) = activations_and_slopes(
+        module, layer, inputs, lambda logits: [_logits_of(method, logits, target).sum()]
+    )
+    return activation, gradient
+
+
+def activations_and_slopes(
+    module: nn.Module,
+    layer: str,
+    inputs: NDArray[np.float32],
+    chosen: Callable[[Tensor], Sequence[Tensor]],
+    what: str = "the logits",
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the output of a layer and how several numbers of the network change with it.
+
+    All (n, channels, h, w). One run forward, and for each number a part of one backward.
+
+    Args:
+        module: the network.
+        layer: name of the layer.
+        inputs: (n, C, H, W).
+        chosen: makes the numbers, scalars, of the network's output.
+        what: these numbers, for messages.
+
+    Raises:
+        UsageError: the layer is not called, not spatial, or does not lead to the numbers.
+    """
     import torch
 
     with quiet(module), _tapped(module, layer, is_leaf=True) as found:
-        logits = module(as_tensor(module, inputs))
+        output = module(as_tensor(module, inputs))
         activation = _only(found, layer)
-        chosen = _logits_of(method, logits, target)
-        gradient: Tensor | None = None
-        if chosen.requires_grad:
-            (gradient,) = torch.autograd.grad(chosen.sum(), activation, allow_unused=True)
-    if gradient is None:
-        raise UsageError(f"layer {layer!r}: must lead to the logits, got no gradient; name another")
-    return activation.detach(), gradient
+        numbers = chosen(output)
+        gradients: list[Tensor | None] = []
+        for place, number in enumerate(numbers, start=1):
+            gradient: Tensor | None = None
+            if number.requires_grad:
+                (gradient,) = torch.autograd.grad(
+                    number, activation, allow_unused=True, retain_graph=place < len(numbers)
+                )
+            gradients.append(gradient)
+    known = [gradient for gradient in gradients if gradient is not None]
+    if len(known) < len(gradients):
+        raise UsageError(f"layer {layer!r}: must lead to {what}, got no gradient; name another")
+    return activation.detach(), known
 
 
 def input_gradients(

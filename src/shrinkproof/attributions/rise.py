@@ -90,12 +90,16 @@ class Rise:
         Raises:
             UsageError: the grid has more cells than the images have pixels.
         """
-        return self._enlarged(self._numbers(stream, shape), shape)
+        return self.enlarged(self.numbers(stream, shape), shape)
 
-    def _numbers(
+    def numbers(
         self, stream: Callable[..., np.random.Generator], shape: tuple[int, int]
     ) -> NDArray[np.float64]:
-        """Return the random numbers of each mask, (M, K)."""
+        """Return the random numbers of each mask, (M, K).
+
+        Raises:
+            UsageError: the grid has more cells than the images have pixels.
+        """
         if self.cells > min(shape):
             raise UsageError(
                 f"{self.name}: cells must be at most the side of the images, {min(shape)}, got "
@@ -104,7 +108,7 @@ class Rise:
         numbers_MK = stream("masks").random((self.masks, self.cells**2 + 2))
         return numbers_MK if self.half is None else numbers_MK[self.half :: 2]
 
-    def _enlarged(
+    def enlarged(
         self, numbers_MK: NDArray[np.float64], shape: tuple[int, int]
     ) -> NDArray[np.float32]:
         """Return the masks (M, H, W) that their random numbers stand for."""
@@ -126,12 +130,12 @@ class Rise:
         check_inputs(self.name, inputs, target)
         fill = without_content(self.fill, subject, inputs)
         height, width = inputs.shape[2:]
-        numbers_MK = self._numbers(stream, (height, width))
+        numbers_MK = self.numbers(stream, (height, width))
         maps = np.zeros((len(inputs), height * width))
         shown, total, first = np.zeros(height * width), np.zeros(len(inputs)), np.zeros(len(inputs))
         size = max(1, _NUMBERS // inputs[0].size)
         for start in range(0, len(numbers_MK), size):
-            masks_MHW = self._enlarged(numbers_MK[start : start + size], (height, width))
+            masks_MHW = self.enlarged(numbers_MK[start : start + size], (height, width))
             flat = masks_MHW.reshape(len(masks_MHW), -1)
             shown += flat.sum(axis=0, dtype=np.float64)
             for position, (image, empty) in enumerate(zip(inputs, fill, strict=True)):

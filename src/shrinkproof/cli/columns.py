@@ -27,7 +27,8 @@ class Column:
     Attributes:
         heading: over the column, in two short lines.
         find: label of a candidate -> the number.
-        form: ``percent`` with its interval, ``share`` in percent without, ``kilobytes`` or ``factor``.
+        form: ``percent`` with its interval, ``share`` in percent without one, ``kilobytes`` or
+            ``factor``.
         null: metric whose p-value of perfect calibration belongs to it; empty for none.
     """
 

@@ -13,6 +13,7 @@ from shrinkproof.cli import DONE
 from shrinkproof.cli.options import AsCsv, AsJson, RunFolder
 from shrinkproof.cli.output import print_csv, print_json
 from shrinkproof.cli.tables import console_of, empty_table
+from shrinkproof.metrics.detection.names import MPC
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,9 +60,11 @@ def print_comparison(found: Comparison) -> None:
     console.print(f"{found.split} split, {how}", markup=False)
     _print_rows(console, "clean images", found.clean)
     _print_rows(console, "all corrupted conditions", found.corrupted)
-    _print_rows(console, "error by corruption", found.corruptions)
+    is_of_boxes = any(row.selector.startswith(MPC) for row in found.corruptions)
+    what = ("mPC", "AP") if is_of_boxes else ("error", "accuracy")
+    _print_rows(console, f"{what[0]} by corruption", found.corruptions)
     _print_rows(console, "sizes and times", found.costs)
-    _print_long(console, "conditions", "accuracy under", found.conditions)
+    _print_long(console, "conditions", f"{what[1]} under", found.conditions)
     _print_long(console, "classes", "recall of", found.classes)
     _print_flips(console, found)
     console.print()

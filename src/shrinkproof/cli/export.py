@@ -73,6 +73,8 @@ def _lines(found: Exported) -> Iterator[str]:
     for first, second in pairs:
         items = [item for item in found.agreement if (item.first, item.second) == (first, second)]
         worst = max(item.difference for item in items)
-        same = min(item.same for item in items)
-        text = "bit for bit" if worst == 0 else f"{same} of {images} classes, logits to {worst:.1g}"
+        fewest = min(items, key=lambda item: item.same - item.count)
+        what = "classes, logits" if fewest.boxes is None else "boxes, numbers"
+        text = f"{fewest.same} of {fewest.count} {what} to {worst:.1g}"
+        text = "bit for bit" if worst == 0 else text
         yield f"  {first:{width}}  as {second}: {text}"

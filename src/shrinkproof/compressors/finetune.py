@@ -33,7 +33,8 @@ class FineTuning(Training):
         gamma: factor of the schedule ``step`` at each milestone, 0 to 1.
         batch: images of a step, >= 1.
         label_smoothing: share of the target spread over all classes, 0 to 1.
-        augment: random changes of the images, of ``crop`` (4 pixels) and ``flip``.
+        augment: random changes of the images, of ``crop`` (4 pixels; up to an eighth of each side
+            where images have boxes) and ``flip``.
         precision: ``float32``, or ``bfloat16`` arithmetic with float32 weights.
         distill: learn from the model before the recipe too: ``weight`` and ``temperature``.
         patience: stop after so many epochs in a row without a lower loss on the images of the split

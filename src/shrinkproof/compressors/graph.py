@@ -51,6 +51,7 @@ _MOVER_FUNCTIONS: Final[frozenset[Any]] = frozenset(
         *("contiguous", "clone", "narrow", "expand"),
     }
 )
+_JOINS: Final[frozenset[Any]] = frozenset({torch.cat, torch.concat, torch.concatenate, torch.stack})
 _WEIGHTED_FUNCTIONS: Final[frozenset[Any]] = frozenset(
     {
         *(F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.linear),
@@ -176,6 +177,11 @@ def is_mover(graph: fx.GraphModule, node: fx.Node) -> bool:
         return False
     source = node.args[0] if node.args else None
     return isinstance(source, fx.Node) and not is_shape(source) and not _is_tuple(source)
+
+
+def is_join(node: fx.Node) -> bool:
+    """Return whether a node only puts the numbers of several inputs side by side."""
+    return node.op == "call_function" and node.target in _JOINS
 
 
 def _is_zero_pad(node: fx.Node) -> bool:

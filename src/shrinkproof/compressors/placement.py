@@ -2,8 +2,8 @@
 
 Every number that an integer kernel reads or writes gets exactly one quantizer, at the place where
 it is computed; operations that only move numbers around (slicing, zero padding, max pooling,
-flattening, rectifiers) pass its grid on. What leads to the network's output stays in floating
-point.
+flattening, rectifiers) pass its grid on. What leads to the network's output, perhaps joined with
+other outputs as in the heads of a detector, stays in floating point.
 
 Where only some layers are quantized, these are the numbers that those layers read and write, and
 those of the additions and poolings among them. An operation is among them if no number reaches it
@@ -20,6 +20,7 @@ from torch import fx, nn
 
 from shrinkproof.compressors.activation import ActivationQuantizer
 from shrinkproof.compressors.graph import (
+    is_join,
     is_mover,
     is_operator,
     is_relu,
@@ -121,7 +122,8 @@ def _places(graph: fx.GraphModule, layers: Collection[str]) -> list[fx.Node]:
     return [
         node
         for node in graph.graph.nodes
-        if node in wanted and not all(_leads_to_output(graph, user) for user in node.users)
+        if node in wanted
+        and not all(is_shape(user) or _leads_to_output(graph, user) for user in node.users)
     ]
 
 
@@ -167,4 +169,5 @@ def _leads_to_output(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Return whether a node's numbers reach nothing but the network's output."""
     if node.op == "output":
         return True
-    return is_mover(graph, node) and all(_leads_to_output(graph, user) for user in node.users)
+    moves = is_mover(graph, node) or is_join(node)
+    return moves and all(_leads_to_output(graph, user) for user in node.users)

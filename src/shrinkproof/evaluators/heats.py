@@ -45,9 +45,16 @@ class Heat:
             yield replace(self, subjects=(subject,))
 
     def files(self) -> dict[int, Source]:
-        """Return the exported files, by position in ``subjects``, and the baseline's."""
-        own = {place: subject.folder / NETWORK for place, subject in enumerate(self.subjects)}
-        return {REFERENCE: self.reference / NETWORK, **own}
+        """Return the exported files, by position in ``subjects``, and the baseline's.
+
+        Candidates that were made without a file are not there; nothing is where all were.
+        """
+        own = {
+            place: subject.folder / NETWORK
+            for place, subject in enumerate(self.subjects)
+            if not why_no_file(subject)
+        }
+        return {REFERENCE: self.reference / NETWORK, **own} if own else {}
 
     def twins(self) -> dict[int, Source]:
         """Return what loads the PyTorch forms that are no imitations; empty without any."""
@@ -57,6 +64,12 @@ class Heat:
                 found[place] = functools.partial(subject.load_twin, subject.folder)
                 found[REFERENCE] = functools.partial(subject.load_twin, self.reference)
         return found
+
+
+def why_no_file(subject: Subject) -> str:
+    """Return why a candidate was made without an exported file; empty where it has one."""
+    undefined = subject.facts.get("undefined", {})
+    return str(undefined.get("cost.bytes", ""))
 
 
 def heats_of(subjects: Sequence[Subject]) -> tuple[list[Heat], list[tuple[Subject, Failure]]]:

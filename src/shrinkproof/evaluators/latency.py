@@ -17,7 +17,7 @@ from shrinkproof.artifacts.stopwatch import Lap, Race, Runtime, run_race
 from shrinkproof.engines.inline import attempt
 from shrinkproof.environment import describe_cpu, usable_cores
 from shrinkproof.errors import ModelError
-from shrinkproof.evaluators.heats import REFERENCE, Heat, heats_of
+from shrinkproof.evaluators.heats import REFERENCE, Heat, heats_of, why_no_file
 from shrinkproof.evaluators.spread import Estimate, over_processes
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.metrics.names import METRIC_NAMES
@@ -122,7 +122,9 @@ class Latency:
             if isinstance(times, Failure):
                 yield subject, times
             else:
-                yield subject, [*times, _memory(footprints[place])]
+                missing = why_no_file(subject)
+                memory = Failure("ModelError", missing) if missing else footprints[place]
+                yield subject, [*times, _memory(memory)]
 
     def _settings(self) -> tuple[_Setting, ...]:
         threads = self.threads if isinstance(self.threads, tuple) else (self.threads,)
@@ -191,7 +193,7 @@ class Latency:
         """Return everything that is known about one candidate.
 
         Raises:
-            ModelError: it has no headline.
+            ModelError: it has no headline, although it has an exported file.
         """
         found: list[Measurement] = []
         for setting, some in laps.items():
@@ -200,7 +202,7 @@ class Latency:
                 try:
                     times = self._times(heat.subjects[place], setting, some, batch, place)
                 except ModelError as error:
-                    if not found:
+                    if not found and not why_no_file(heat.subjects[place]):
                         raise
                     times = [_measurement(name, None, reason=str(error)) for name in _LATENCIES]
                 found += [replace(m, slice=where if found else "") for m in times]
@@ -223,6 +225,8 @@ class Latency:
             raise ModelError(laps.message)
         if setting.runtime == "pytorch":
             _refuse_imitation(subject)
+        elif why_no_file(subject):
+            raise ModelError(why_no_file(subject))
         pairs = [(_seconds(lap, batch, place), _seconds(lap, batch, REFERENCE)) for lap in laps]
         values = {
             _MEDIAN: [float(np.median(own)) for own, _ in pairs],

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Protocol
 
 import numpy as np
 import pydantic
@@ -18,12 +18,12 @@ from shrinkproof.attributions.images import check_finite
 from shrinkproof.engines.inline import attempt
 from shrinkproof.errors import DataError
 from shrinkproof.evaluators.onlooker import Onlooker, Shown, network_of, randomized
-from shrinkproof.evaluators.subject import Subject
+from shrinkproof.evaluators.subject import Scene, Subject
 from shrinkproof.metrics.agreement import Agreement
 from shrinkproof.metrics.heatmaps import HALVES, OWN, RANDOMIZED, TWIN, HeatMaps
 from shrinkproof.protocols import Attribution, Measurement
-from shrinkproof.records import Condition, Failure, Form
-from shrinkproof.registry import component
+from shrinkproof.records import Condition, Failure, Form, Json
+from shrinkproof.registry import Registry, component
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,6 +45,18 @@ class Twin:
     subject: Subject
     label: str
     layer: str = AUTO
+
+
+class Looking(Protocol):
+    """Makes the maps of candidates that share a scene."""
+
+    def of_baseline(self, subject: Subject, *, twin: Twin | Failure | None) -> HeatMaps:
+        """Return the maps of a baseline with those of its controls."""
+        ...
+
+    def of_candidate(self, subject: Subject, *, baseline: HeatMaps) -> HeatMaps:
+        """Return the maps of a candidate, about the same as those of its baseline."""
+        ...
 
 
 def _drop(subject: Subject, maps: HeatMaps) -> None:
@@ -74,6 +86,7 @@ class Saliency:
     name: ClassVar[str] = "saliency"
     version: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
+    methods: ClassVar[Registry] = ATTRIBUTIONS
 
     method: str = "gradcam"
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
@@ -84,10 +97,14 @@ class Saliency:
     seed: int = 0
 
     @property
-    def attribution(self) -> Attribution:
-        """What makes the maps."""
-        made: Attribution = ATTRIBUTIONS.create(self.method, self.settings)
-        return made
+    def attribution(self) -> Any:
+        """What makes the maps, a member of ``methods``."""
+        return self.methods.create(self.method, self.settings)
+
+    @property
+    def explained(self) -> Json:
+        """What else than method, layer, number of images and seed the maps depend on."""
+        return {}
 
     @property
     def form(self) -> Form:
@@ -125,7 +142,7 @@ class Saliency:
         """
         scene = subjects[0].scene
         assert scene is not None, "heat maps are made of images"
-        work = _Work(self, Shown.of(scene, self.images))
+        work = self.looking(scene)
         baseline: HeatMaps | Failure | None = known
         ordered = sorted(subjects, key=lambda s: not is_baseline(s))
         for subject in ordered:
@@ -142,6 +159,10 @@ class Saliency:
                     f"none: {why}",
                 )
             yield subject, self._finish(subject, outcome, baseline, keep)
+
+    def looking(self, scene: Scene) -> Looking:
+        """Return what makes the maps of a scene."""
+        return _Work(self, Shown.of(scene, self.images))
 
     def _finish(
         self,
@@ -187,7 +208,8 @@ class _Work:
 
     @cached_property
     def method(self) -> Attribution:
-        return self.saliency.attribution
+        method: Attribution = self.saliency.attribution
+        return method
 
     def of_baseline(self, subject: Subject, *, twin: Twin | Failure | None) -> HeatMaps:
         """Return the maps of a baseline with those of its controls.
@@ -202,9 +224,9 @@ class _Work:
         explained = logits_nK.argmax(axis=1)
         maps = self._maps(onlooker, subject, explained)
         missing: dict[str, str] = {}
-        _add(RANDOMIZED, self._randomized(subject, onlooker, explained), maps, missing)
+        add_control(RANDOMIZED, self._randomized(subject, onlooker, explained), maps, missing)
         if twin is not None:
-            _add(TWIN, self._twin(twin, explained), maps, missing)
+            add_control(TWIN, self._twin(twin, explained), maps, missing)
         found = self._found(onlooker, subject, maps, explained)
         label = twin.label if isinstance(twin, Twin) else ""
         return replace(found, images=self.shown.thumbnails(), missing=missing, twin=label)
@@ -245,14 +267,7 @@ class _Work:
         self, onlooker: Onlooker, subject: Subject, explained: NDArray[np.int64]
     ) -> dict[str, NDArray[np.float32]]:
         """Return a candidate's maps, with those of both halves of the masks if there are any."""
-        if getattr(self.method, "half", 0) is not None:
-            return {OWN: self._made(self.method, onlooker, subject, explained)}
-        halves = [
-            self._made(replace(self.method, half=number), onlooker, subject, explained)  # type: ignore[type-var]
-            for number in range(len(HALVES))
-        ]
-        mean = ((halves[0] + halves[1]) / 2).astype(np.float32)
-        return {OWN: mean, **dict(zip(HALVES, halves, strict=True))}
+        return halved(self.method, lambda method: self._made(method, onlooker, subject, explained))
 
     def _made(
         self,
@@ -318,7 +333,23 @@ class _Work:
         return f"{self.saliency.method} does not look at the class"
 
 
-def _add(
+def halved(
+    method: Any, make: Callable[[Any], NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    """Return a candidate's maps, with those of both halves of the masks if there are any.
+
+    Args:
+        method: what makes maps.
+        make: the maps that a method makes.
+    """
+    if getattr(method, "half", 0) is not None:
+        return {OWN: make(method)}
+    halves = [make(replace(method, half=number)) for number in range(len(HALVES))]
+    mean = ((halves[0] + halves[1]) / 2).astype(np.float32)
+    return {OWN: mean, **dict(zip(HALVES, halves, strict=True))}
+
+
+def add_control(
     name: str,
     made: NDArray[np.float32] | Failure,
     maps: dict[str, NDArray[np.float32]],

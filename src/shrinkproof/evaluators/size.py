@@ -64,15 +64,29 @@ class Size:
 
 def _sizes(subject: Subject) -> list[Measurement]:
     own = {metric: _fact(subject.facts, metric, subject.folder) for metric in _BASIS}
-    found = [_measurement(metric, own[metric], basis) for metric, basis in _BASIS.items()]
+    why = {metric: str(reason) for metric, reason in subject.facts.get("undefined", {}).items()}
+    found = [
+        _measurement(metric, own[metric], basis, why.get(metric, ""))
+        for metric, basis in _BASIS.items()
+    ]
     reference = _read(subject.reference / "complete.json")
     if reference is None:
         missing = "the baseline was not made"
         ratios = (*_COMPRESSION, *_REMAINING)
         return found + [_measurement(metric, None, "derived", missing) for metric in ratios]
     base = {metric: _fact(reference, metric, subject.reference) for metric in _BASIS}
-    found += [_ratio(m, base[size], own[size], "candidate") for m, size in _COMPRESSION.items()]
-    found += [_ratio(m, own[size], base[size], "baseline") for m, size in _REMAINING.items()]
+    lacking = {
+        metric: f"the baseline has none: {reason}"
+        for metric, reason in reference.get("undefined", {}).items()
+    } | why
+    for metric, size in {**_COMPRESSION, **_REMAINING}.items():
+        mine, other = own[size], base[size]
+        if mine is None or other is None:
+            found.append(_measurement(metric, None, "derived", lacking.get(size, "")))
+        elif metric in _COMPRESSION:
+            found.append(_ratio(metric, other, mine, "candidate"))
+        else:
+            found.append(_ratio(metric, mine, other, "baseline"))
     return found
 
 
@@ -94,13 +108,18 @@ def _read(path: Path) -> Mapping[str, Any] | None:
     return facts
 
 
-def _fact(facts: Mapping[str, Any], metric: str, folder: Path) -> float:
+def _fact(facts: Mapping[str, Any], metric: str, folder: Path) -> float | None:
+    """Return a size of a candidate; None where it has none, such as that of a missing file.
+
+    Raises:
+        StoreError: nobody knows it.
+    """
     if metric not in facts:
         raise StoreError(
             f"{folder}: the sizes of a candidate must include {metric}, got {', '.join(facts)}; "
             "it was made by an earlier release: delete its folder and run the study again"
         )
-    return float(facts[metric])
+    return None if facts[metric] is None else float(facts[metric])
 
 
 def _ratio(metric: str, above: float, below: float, who: str) -> Measurement:

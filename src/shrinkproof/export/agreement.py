@@ -22,10 +22,16 @@ SAME_CLASS: Final = 0.99
 Under corruption more images are near a border between classes; that agreement is stated.
 """
 
+SAME_BOXES: Final = 0.95
+"""Smallest share of the boxes in clean images that both forms have, where boxes decide.
+
+A box that suppresses its neighbor may do so no longer when a score moves by one step.
+"""
+
 STORED: Final = "predictions of the run"
 """What the run has kept of the candidate; every other side is a file that was loaded again."""
 
-_SMALL: Final = 1e-6
+SMALL: Final = 1e-6
 """Difference that is allowed even where all logits are small."""
 
 
@@ -38,10 +44,12 @@ class Comparison:
         second: what it is compared with.
         condition: state of the images, ``clean`` or ``fog:3``.
         images: number of images.
-        same: images with the same class.
-        difference: largest difference of a logit.
-        limit: largest difference that is allowed; None where classes decide, because integers may
-            be rounded another way on another machine or in another program.
+        same: images with the same class; of detectors, boxes that both have.
+        difference: largest difference of a logit; of detectors that of an output, or of a score and
+            of an IoU from 1 where boxes decide.
+        limit: largest difference that is allowed; None where classes or boxes decide, because
+            integers may be rounded another way on another machine or in another program.
+        boxes: boxes of both forms that were looked for in the other one; None for classifiers.
     """
 
     first: str
@@ -51,6 +59,7 @@ class Comparison:
     same: int
     difference: float
     limit: float | None
+    boxes: int | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -64,7 +73,16 @@ class Comparison:
             return False
         if self.limit is not None:
             return self.difference <= self.limit
-        return not self.is_demanded or self.same >= SAME_CLASS * self.images
+        return not self.is_demanded or self.same >= self._share * self.count
+
+    @property
+    def count(self) -> int:
+        """Number of images, or of boxes, that may be the same."""
+        return self.images if self.boxes is None else self.boxes
+
+    @property
+    def _share(self) -> float:
+        return SAME_CLASS if self.boxes is None else SAME_BOXES
 
     @property
     def is_demanded(self) -> bool:
@@ -75,15 +93,28 @@ class Comparison:
     def rule(self) -> str:
         """What is demanded, in words."""
         if self.limit is not None:
-            return f"logits within {self.limit:.2g}"
+            numbers = "logits" if self.boxes is None else "outputs"
+            return f"{numbers} within {self.limit:.2g}"
         if not self.is_demanded:
             return "stated only"
-        return f"same class for {SAME_CLASS:.2f} of the images"
+        if self.boxes is None:
+            return f"same class for {SAME_CLASS:.2f} of the images"
+        return f"{SAME_BOXES:.2f} of the boxes in both"
+
+    @property
+    def said(self) -> str:
+        """How many images or boxes are the same, in words."""
+        if self.boxes is None:
+            return f"{self.same} of {self.images} images with the same class"
+        return f"{self.same} of {self.boxes} boxes in both"
 
     def as_json(self) -> Json:
         """Return plain JSON values; a difference that is no number is None."""
+        found = asdict(self)
+        if self.boxes is None:
+            del found["boxes"]
         difference = self.difference if np.isfinite(self.difference) else None
-        return {**asdict(self), "difference": difference, "is_exact": self.is_exact}
+        return {**found, "difference": difference, "is_exact": self.is_exact}
 
     def check(self) -> None:
         """Refuse an agreement below the demanded one.
@@ -94,9 +125,9 @@ class Comparison:
         if not self.is_met:
             raise ExportError(
                 f"{self.first}: must agree with the {self.second} ({self.rule}), got "
-                f"{self.same} of {self.images} images with the same class and a largest difference "
-                f"of {self.difference:.3g} under {self.condition}; nothing was exported. Make the "
-                "candidate again in a new run directory"
+                f"{self.said} and a largest difference of {self.difference:.3g} under "
+                f"{self.condition}; nothing was exported. Make the candidate again in a new run "
+                "directory"
             )
 
 
@@ -126,7 +157,7 @@ def compared(
             f"{one_NC.shape}; make the candidate again in a new run directory"
         )
     gap = np.abs(one_NC.astype(np.float64) - two_NC.astype(np.float64))
-    limit = AGREEMENT * float(np.abs(two_NC).max()) + _SMALL
+    limit = AGREEMENT * float(np.abs(two_NC).max()) + SMALL
     return Comparison(
         first=name,
         second=other,

@@ -28,6 +28,9 @@ _FAMILIES: Final = {"prune.": "pruning", "quantize.": "quantization", "cluster":
 _TYPES: Final = {"accuracy.top1": "accuracy", "accuracy.brier": "brier_score"}
 """Our names of metrics -> those of the Hugging Face hub, where it has one."""
 
+_TASKS: Final = {"classification": "image-classification", "detection": "object-detection"}
+"""Our names of tasks -> those of the Hugging Face hub."""
+
 _UNMEASURED: Final = "the network, for ONNX Runtime; what was measured is its PyTorch form"
 """What the exported file is where a study measures PyTorch networks."""
 
@@ -42,6 +45,12 @@ _PURPOSE: Final = {
     "preprocess.json": "from an image to the input, and the classes",
     "example.py": "classifies one image with ONNX Runtime and numpy alone",
     "study.yaml": "the study that made and measured it",
+}
+
+
+_PURPOSE_OF_BOXES: Final = {
+    "preprocess.json": "from an image to the input, and from the outputs to boxes",
+    "example.py": "finds boxes in one image with ONNX Runtime and the detector's source",
 }
 
 
@@ -88,7 +97,8 @@ def render_card(facts: Facts, source: Source, made: Mapping[str, Json], verified
         is_imitated=facts.candidate.is_imitated,
         missing=verified.missing,
         caveats=[plain(caveat) for caveat in facts.results.caveats],
-        files=_files(made, facts.results.form),
+        files=_files(made, facts.results.form, facts.results.spec.task),
+        detector=_detector(facts, source),
         form=facts.results.form,
         machine=_machine(facts),
         roots=sorted(source.inputs.roots),
@@ -158,6 +168,7 @@ def _cell(text: str) -> str:
 def _front_matter(facts: Facts, source: Source) -> str:
     """Return the machine-readable part; fractions, bytes and seconds as in the records."""
     results, candidate = facts.results, facts.candidate
+    task = _TASKS[results.spec.task]
     steps = [step["name"] for step in candidate.steps]
     kinds = [tag for start, tag in _FAMILIES.items() if any(s.startswith(start) for s in steps)]
     by_place: dict[str, list[Json]] = {}
@@ -177,14 +188,14 @@ def _front_matter(facts: Facts, source: Source) -> str:
         by_place.setdefault(record.condition, []).append(entry)
     value = {
         "library_name": "onnx",
-        "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "onnx", "model-compression", *kinds, "shrinkproof"],
+        "pipeline_tag": task,
+        "tags": [task, "onnx", "model-compression", *kinds, "shrinkproof"],
         "model-index": [
             {
                 "name": f"{results.spec.study}/{candidate.label}",
                 "results": [
                     {
-                        "task": {"type": "image-classification"},
+                        "task": {"type": task},
                         "dataset": {
                             "name": f"{source.images.source}, {wording.place_name(place, 0)}",
                             "type": source.images.source,
@@ -275,10 +286,37 @@ def _calibration(facts: Facts) -> str:
     if record is None or record.value is None:
         return ""
     split = facts.results.deciding
+    if facts.is_detector:
+        return (
+            f"The temperature fitted on the {split} split is {said(record)}; it divides the log "
+            "odds of the scores. Isotonic regression and Platt scaling are fitted on the same "
+            "split. The exported files are not corrected."
+        )
     return (
         f"The temperature fitted on the {split} split is {said(record)}; dividing the logits by it "
         'gives the numbers "after temperature scaling". The exported files are not scaled.'
     )
+
+
+def _detector(facts: Facts, source: Source) -> Json | None:
+    """Return what only a card of a detector has; None for classifiers."""
+    detector, size = source.base.detector, source.base.preprocess.size
+    if detector is None:
+        return None
+    record = facts.threshold()
+    chosen = ""
+    if record is not None and record.value is not None:
+        note = plain(record.reason).partition(";")[0]
+        chosen = f"{record.value:.4g}, chosen on the {facts.results.deciding} split ({note})"
+    shape = size or source.base.input_shape[1:]
+    kind = type(detector)
+    return {
+        "rule": detector.rule,
+        "name": f"{kind.__module__}.{kind.__qualname__}",
+        "size": f"{shape[0]} x {shape[1]}",
+        "threshold": chosen,
+        "why": record.reason if record is not None else "",
+    }
 
 
 def _selection(facts: Facts) -> Iterator[str]:
@@ -379,22 +417,26 @@ def _agreement(found: Sequence[Comparison]) -> Table:
             item.first,
             item.second,
             item.condition,
-            f"{item.same:,} of {item.images:,}",
+            f"{item.same:,} of {item.count:,}",
             "none, bit for bit" if item.is_exact else f"{item.difference:.2g}",
             item.rule,
             "yes" if item.is_met else "no",
         )
         for item in found
     )
+    is_of_boxes = any(item.boxes is not None for item in found)
     titles = (
-        *("File", "Compared with", "Condition", "Same class"),
+        *("File", "Compared with", "Condition"),
+        "Boxes in both" if is_of_boxes else "Same class",
         *("Largest difference", "Demanded", "Met"),
     )
     return Table(titles, rows)
 
 
-def _files(made: Mapping[str, Json], form: str) -> Table:
+def _files(made: Mapping[str, Json], form: str, task: str = "classification") -> Table:
     purpose = {**_PURPOSE, **({files.NETWORK: _UNMEASURED} if form == "twin" else {})}
+    if task == "detection":
+        purpose |= _PURPOSE_OF_BOXES
     rows = tuple(
         (name, purpose[name], f"{about['bytes']:,}", str(about["sha256"])[:16])
         for name, about in made.items()

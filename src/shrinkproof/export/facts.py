@@ -6,6 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from shrinkproof.metrics.detection.names import (
+    FALSE_PER_IMAGE,
+    FLIPPED,
+    ISOTONIC,
+    LOST,
+    MISS_RATE,
+    MPC,
+    MPC_OF_BASELINE,
+    NEW,
+    PLATT,
+    RPC,
+    THRESHOLD,
+)
 from shrinkproof.metrics.names import (
     CHANGE,
     FROM_CONTROL,
@@ -32,6 +45,8 @@ _FLIPS: Final = (
     *("flips.churn", "flips.negative", "flips.positive"),
     "flips.worst_class_change",
 )
+_BOXES: Final = (MISS_RATE, FALSE_PER_IMAGE, LOST, NEW, FLIPPED)
+_CORRECTIONS: Final = (SCALED, ISOTONIC, PLATT)
 _SIZES: Final = (
     *("cost.bytes", "cost.bytes_zip", "cost.bytes_dense", "cost.bytes_packed"),
     *("cost.parameters", "cost.nonzero", "cost.macs"),
@@ -68,6 +83,7 @@ class Facts:
 
     def __init__(self, results: Results, candidate: Candidate) -> None:
         self.results, self.candidate = results, candidate
+        self.is_detector = results.spec.task == "detection"
         by_key = results.by_key
         own = by_key.get(candidate.control)
         is_control = own is not None and own.role == "control"
@@ -136,18 +152,19 @@ class Facts:
         return tuple(cells)
 
     def corruptions(self) -> Table:
-        """Return the error under each corruption, mean over its severities, worst first."""
+        """Return error or mPC under each corruption, mean over its severities, worst first."""
+        metric, sign = (MPC, -1) if self.is_detector else ("robustness.error", 1)
         named = dict.fromkeys(c.corruption for c in self.results.spec.conditions_list())
         found = []
         for name in named:
-            record = None if name in GROUPS else self.find("robustness.error", name)
+            record = None if name in GROUPS else self.find(metric, name)
             if record is not None:
                 found.append((name, record))
-        found.sort(key=lambda pair: -1.0 if pair[1].value is None else -pair[1].value)
+        found.sort(key=lambda pair: -2.0 if pair[1].value is None else -sign * pair[1].value)
         rows = []
         for name, record in found:
-            base = self.find("robustness.error", name, label=self.baseline or "?")
-            change = self.find(CHANGE + "robustness.error", name)
+            base = self.find(metric, name, label=self.baseline or "?")
+            change = self.find(CHANGE + metric, name)
             rows.append(
                 (
                     wording.place_name(name, 0),
@@ -157,7 +174,8 @@ class Facts:
                     said(change) if change else _EMPTY,
                 )
             )
-        titles = ("Corruption", "Severities", "Error", "Baseline", "Change")
+        what = wording.metric_name(MPC) if self.is_detector else "Error"
+        titles = ("Corruption", "Severities", what, "Baseline", "Change")
         return _without_empty(Table(titles, tuple(rows)))
 
     def _severities(self, name: str) -> str:
@@ -170,17 +188,20 @@ class Facts:
         """Return the errors of calibration beside what chance alone would show."""
         rows = []
         for metric in self.results.metrics:
-            for name in (metric, SCALED + metric):
+            names = [prefix + metric for prefix in ("", *_CORRECTIONS)]
+            if self.find(NULL_MEAN + metric) is None and self.find(names[-1]) is None:
+                continue
+            for name in names:
                 chance = self.find(NULL_MEAN + name)
                 own = self.find(name)
-                if own is None or chance is None:
+                if own is None or (chance is None and not self.is_detector):
                     continue
                 limit, p = self.find(NULL_Q95 + name), self.find(NULL_P + name)
                 rows.append(
                     (
                         wording.metric_name(name),
                         said(own),
-                        said(chance),
+                        said(chance) if chance else _EMPTY,
                         said(limit) if limit else _EMPTY,
                         said(p) if p else _EMPTY,
                     )
@@ -192,17 +213,25 @@ class Facts:
         """Return the fitted temperature; it belongs to the split that decides."""
         return self.find("calibration.temperature", split=self.results.deciding)
 
+    def threshold(self) -> Record | None:
+        """Return the score from which on boxes count; it was chosen on the split that decides."""
+        label = self.baseline or self.candidate.label
+        return self.find(THRESHOLD, label=label, split=self.results.deciding)
+
     def classes(self) -> Table:
-        """Return the class with the smallest recall, on clean and on all corrupted images."""
+        """Return the class with the smallest recall, on clean and on all corrupted images.
+
+        Of a detector it is the class of which most objects were missed.
+        """
+        metric = MISS_RATE if self.is_detector else "accuracy.recall"
+        worst_of = max if self.is_detector else min
         rows = []
         for place in ("clean", CORRUPTED):
-            found = list(self._recalls(place))
+            found = list(self._of_classes(metric, place))
             if not found:
                 continue
-            worst = min(found, key=lambda record: record.value or 0.0)
-            base = self.find(
-                "accuracy.recall", place, label=self.baseline or "?", slice_=worst.slice
-            )
+            worst = worst_of(found, key=lambda record: record.value or 0.0)
+            base = self.find(metric, place, label=self.baseline or "?", slice_=worst.slice)
             rows.append(
                 (
                     wording.place_name(place, 0),
@@ -212,13 +241,15 @@ class Facts:
                     said(base) if base else _EMPTY,
                 )
             )
-        titles = ("Condition", "Class", "Images", "Recall", "Baseline")
+        what = wording.metric_name(metric) if self.is_detector else "Recall"
+        titles = ("Condition", "Class", "Images", what, "Baseline")
         return _without_empty(Table(titles, tuple(rows)))
 
-    def _recalls(self, place: str) -> Iterator[Record]:
-        key = (self.candidate.label, self.results.printing, "accuracy.recall", place)
+    def _of_classes(self, metric: str, place: str) -> Iterator[Record]:
+        key = (self.candidate.label, self.results.printing, metric, place)
         for found, record in self._rows.items():
-            if found[:4] == key and record.slice and record.value is not None:
+            is_class = record.slice.startswith("class=")
+            if found[:4] == key and is_class and record.value is not None:
                 yield record
 
     def costs(self) -> Table:
@@ -257,14 +288,19 @@ class Facts:
         return record.reason if record is not None and record.value is not None else ""
 
     def remarks(self) -> list[str]:
-        """Return what records say about the numbers of the tables, without intervals' reasons."""
+        """Return what records say about the numbers of the tables, without intervals' reasons.
+
+        The protocol of a detector's number is one sentence and stays together.
+        """
         found: dict[str, list[str]] = {}
         for metric, place in (*self._headline(), *self._flips()):
             record = self.find(metric, place)
             reason = wording.without_interval(record.reason) if record else ""
-            for part in filter(None, plain(reason).split("; ")):
+            parts = [plain(reason)] if self.is_detector else plain(reason).split("; ")
+            for part in filter(None, parts):
                 found.setdefault(part, []).append(wording.metric_name(metric))
-        return [f"{', '.join(dict.fromkeys(names))}: {part}" for part, names in found.items()]
+        between = "; " if self.is_detector else ", "
+        return [f"{between.join(dict.fromkeys(names))}: {part}" for part, names in found.items()]
 
     def measured(self) -> list[Record]:
         """Return the headline numbers that have a value, for the machine-readable part."""
@@ -273,10 +309,13 @@ class Facts:
 
     def _headline(self) -> list[tuple[str, str]]:
         wanted = [(metric, "clean") for metric in self.results.metrics]
+        if self.is_detector:
+            return wanted + [(metric, CORRUPTED) for metric in (MPC, RPC, MPC_OF_BASELINE)]
         return wanted + [(metric, CORRUPTED) for metric in ("accuracy.top1", *_ROBUST)]
 
     def _flips(self) -> list[tuple[str, str]]:
-        return [(metric, place) for metric in _FLIPS for place in ("clean", CORRUPTED)]
+        wanted = _BOXES if self.is_detector else _FLIPS
+        return [(metric, place) for metric in wanted for place in ("clean", CORRUPTED)]
 
 
 def _place(record: Record) -> tuple[str, str, str, str, str]:

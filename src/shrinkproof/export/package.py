@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from shrinkproof import __version__
 from shrinkproof.artifacts import candidate as files
-from shrinkproof.artifacts.export import INPUT, OUTPUT
 from shrinkproof.atomic import explained, replace_file, scratch_in, sync_folder
 from shrinkproof.environment import capture
 from shrinkproof.errors import ExportError, UsageError
 from shrinkproof.export.agreement import Comparison
+from shrinkproof.export.boxes import threshold_of
+from shrinkproof.export.inputs import preprocessing
 from shrinkproof.export.source import Source, check_sizes, open_source
 from shrinkproof.export.target import folder_name, folder_of
 from shrinkproof.export.verification import write_and_verify
@@ -38,6 +39,7 @@ MANIFEST: Final = "manifest.json"
 CARD: Final = "MODEL_CARD.md"
 PREPROCESS: Final = "preprocess.json"
 EXAMPLE: Final = "example.py"
+EXAMPLE_OF_BOXES: Final = "example_boxes.py"
 STUDY: Final = "study.yaml"
 
 COPIED: Final = (
@@ -132,13 +134,16 @@ def _fill(
         _write(scratch / name, (folder / name).read_bytes())
     _check_certified(results, candidate, scratch)
     _write(scratch / STUDY, (results.store.path / "study.yaml").read_bytes())
-    _write(scratch / PREPROCESS, _as_bytes(_preprocess(source)))
-    asset = resources.files("shrinkproof.export") / "assets" / EXAMPLE
+    use = source.inputs.spec.models[candidate.model].use
+    threshold = threshold_of(results, candidate)
+    _write(scratch / PREPROCESS, _as_bytes(preprocessing(source, use, threshold)))
+    name = EXAMPLE if source.base.detector is None else EXAMPLE_OF_BOXES
+    asset = resources.files("shrinkproof.export") / "assets" / name
     _write(scratch / EXAMPLE, asset.read_bytes())
     verified = write_and_verify(scratch, results, candidate, source, count)
     base = {
         "name": candidate.model,
-        "use": source.inputs.spec.models[candidate.model].use,
+        "use": use,
         "fingerprint": source.base.fingerprint,
         "seen": None if source.base.seen is None else list(source.base.seen),
     }
@@ -175,25 +180,6 @@ def described(path: Path) -> Json:
     """Return size and SHA-256 of a file."""
     content = path.read_bytes()
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _preprocess(source: Source) -> Json:
-    """Return how an image becomes an input, and what the outputs mean."""
-    how = source.base.preprocess
-    return {
-        "input": INPUT,
-        "output": OUTPUT,
-        "layout": "NCHW",
-        "channels": "RGB",
-        "dtype": "float32",
-        "shape": list(source.base.input_shape),
-        "range": [0, 255],
-        "formula": "(pixel / 255 - mean) / std",
-        "mean": list(how.mean),
-        "std": list(how.std),
-        "preparation": source.images.preparation,
-        "classes": list(source.images.classes),
-    }
 
 
 def _check_certified(results: Results, candidate: Candidate, scratch: Path) -> None:

@@ -111,6 +111,11 @@ def check_sizes(results: Results, candidate: Candidate, folder: Path) -> None:
     """
     facts = results.store.read_json(f"candidates/{candidate.key}/complete.json")
     for name, metric in _SIZES.items():
+        if facts[metric] is None:
+            raise ExportError(
+                f"{candidate.label}: must have an exported file, got none: "
+                f"{facts['undefined'][metric]}"
+            )
         got = (folder / name).stat().st_size if (folder / name).is_file() else 0
         if got != facts[metric]:
             raise ExportError(

@@ -27,6 +27,12 @@ def folder_of(results: Results, candidate: Candidate) -> Path:
         folder = results.store.candidate(candidate.key)
         if (folder / "model.onnx").is_file():
             return folder
+        why = results.store.read_json(f"candidates/{candidate.key}/complete.json") or {}
+        missing = why.get("undefined", {}).get("cost.bytes", "model.onnx is missing")
+        raise ExportError(
+            f"{label}: must have an exported file to be handed over, got none: {missing}; its "
+            f"PyTorch form can be loaded from {folder} with CompressedModel.load"
+        )
     failure = next((f for f in results.failures if f["key"] == candidate.key), None)
     if failure is not None:
         raise ExportError(

@@ -14,8 +14,14 @@ from shrinkproof.artifacts import candidate as files
 from shrinkproof.errors import ExportError
 from shrinkproof.evaluators.subject import Scene
 from shrinkproof.export.agreement import STORED, Comparison, compared, logits_of
+from shrinkproof.export.boxes import box_comparisons, chooses_inside, found_by, threshold_of
 from shrinkproof.export.program import Predict, load_program, predict_with, write_program
 from shrinkproof.export.source import Source
+from shrinkproof.predictions import (
+    ClassificationPredictions,
+    DetectionPredictions,
+    Predictions,
+)
 from shrinkproof.records import CLEAN, Candidate, Condition
 from shrinkproof.results import Results
 
@@ -70,9 +76,8 @@ def write_and_verify(
         world = None if condition.is_clean else source.inputs.world(source.images)
         scene = Scene(source.images, condition, world, source.inputs.spec.data.batch)
         number = min(count, len(source.images))
-        logits = logits_of(scene, source.base.preprocess, forms, number)
-        stored = _stored(results, candidate, condition, source.images.index[:number])
-        found += _comparisons(results, candidate, str(condition), logits, stored)
+        compare = _of_classes if source.base.detector is None else _of_boxes
+        found += compare(results, candidate, source, scene, forms, number)
     if candidate.is_imitated and PROGRAM not in missing:
         found, reason = _without_bad_program(found)
         if reason:
@@ -94,9 +99,10 @@ def _without_bad_program(found: list[Comparison]) -> tuple[list[Comparison], str
     if not bad:
         return found, ""
     worst = min(bad, key=lambda item: item.same)
+    what = "give the class" if worst.boxes is None else "find the boxes"
     reason = (
-        f"its simulated integers give the class of {files.NETWORK} for only {worst.same} of "
-        f"{worst.images} images under {worst.condition}"
+        f"its simulated integers {what} of {files.NETWORK} for only {worst.same} of {worst.count} "
+        f"{'images' if worst.boxes is None else 'boxes'} under {worst.condition}"
     )
     return [item for item in found if item not in own], reason
 
@@ -153,8 +159,8 @@ def _conditions(results: Results, candidate: Candidate) -> tuple[Condition, ...]
 
 def _stored(
     results: Results, candidate: Candidate, condition: Condition, index: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return the logits that the run has kept for the first images.
+) -> Predictions:
+    """Return the predictions that the run has kept for the first images.
 
     Raises:
         ExportError: they are missing, or of other images.
@@ -167,20 +173,29 @@ def _stored(
             f"{candidate.label}: the run must hold its predictions under {condition}, got {what}; "
             "run the study again in a new directory"
         )
-    return np.asarray(kept.logits[: len(index)], dtype=np.float32)
+    return kept.take(np.arange(len(index), dtype=np.int64))
 
 
-def _comparisons(
+def _measured(results: Results) -> str:
+    """Return the file whose predictions the run holds."""
+    return files.WEIGHTS if results.form == "twin" else files.NETWORK
+
+
+def _of_classes(
     results: Results,
     candidate: Candidate,
-    condition: str,
-    logits: Mapping[str, NDArray[np.float32]],
-    stored: NDArray[np.float32],
+    source: Source,
+    scene: Scene,
+    forms: Mapping[str, Predict],
+    count: int,
 ) -> Iterator[Comparison]:
     """Yield the measured form against the run, and every file against those before it."""
-    is_float = not candidate.is_imitated
-    measured = files.WEIGHTS if results.form == "twin" else files.NETWORK
-    yield compared((measured, logits[measured]), (STORED, stored), condition, is_exact=is_float)
+    condition = str(scene.condition)
+    logits = logits_of(scene, source.base.preprocess, forms, count)
+    stored = _stored(results, candidate, scene.condition, source.images.index[:count])
+    assert isinstance(stored, ClassificationPredictions), "a classifier was measured"
+    is_float, own = not candidate.is_imitated, _measured(results)
+    yield compared((own, logits[own]), (STORED, stored.logits), condition, is_exact=is_float)
     names = list(logits)
     for position, name in enumerate(names):
         for other in names[:position]:
@@ -188,3 +203,27 @@ def _comparisons(
             yield compared(
                 (name, logits[name]), (other, logits[other]), condition, is_exact=is_exact
             )
+
+
+def _of_boxes(
+    results: Results,
+    candidate: Candidate,
+    source: Source,
+    scene: Scene,
+    forms: Mapping[str, Predict],
+    count: int,
+) -> Iterator[Comparison]:
+    """Yield the same of a detector."""
+    base, folder = source.base, results.store.candidate(candidate.key)
+    assert base.detector is not None, "a detector was measured"
+    stored = _stored(results, candidate, scene.condition, source.images.index[:count])
+    assert isinstance(stored, DetectionPredictions), "a detector was measured"
+    return box_comparisons(
+        found_by(scene, base.preprocess, base.detector, forms, count),
+        (STORED, stored),
+        str(scene.condition),
+        measured=_measured(results),
+        threshold=threshold_of(results, candidate),
+        has_exact=not chooses_inside(folder / files.NETWORK),
+        integers=files.NETWORK if candidate.is_imitated else "",
+    )

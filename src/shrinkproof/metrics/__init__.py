@@ -31,6 +31,25 @@ METRICS = Registry(
         "calibration.overconfidence": "shrinkproof.metrics.binned:Overconfidence",
         "calibration.smooth_ece": "shrinkproof.metrics.unbinned:SmoothCalibrationError",
         "calibration.underconfidence": "shrinkproof.metrics.binned:Underconfidence",
+        "detection.ap": "shrinkproof.metrics.detection.average:AveragePrecision",
+        "detection.ap50": "shrinkproof.metrics.detection.average:AveragePrecision50",
+        "detection.ap75": "shrinkproof.metrics.detection.average:AveragePrecision75",
+        "detection.ap_large": "shrinkproof.metrics.detection.average:AveragePrecisionLarge",
+        "detection.ap_medium": "shrinkproof.metrics.detection.average:AveragePrecisionMedium",
+        "detection.ap_small": "shrinkproof.metrics.detection.average:AveragePrecisionSmall",
+        "detection.ar1": "shrinkproof.metrics.detection.average:AverageRecall1",
+        "detection.ar10": "shrinkproof.metrics.detection.average:AverageRecall10",
+        "detection.ar100": "shrinkproof.metrics.detection.average:AverageRecall100",
+        "detection.ar_large": "shrinkproof.metrics.detection.average:AverageRecallLarge",
+        "detection.ar_medium": "shrinkproof.metrics.detection.average:AverageRecallMedium",
+        "detection.ar_small": "shrinkproof.metrics.detection.average:AverageRecallSmall",
+        "detection.d_ece": "shrinkproof.metrics.detection.calibration:DetectionCalibrationError",
+        "detection.laace": (
+            "shrinkproof.metrics.detection.localization:LocalizationAwareAdaptiveError"
+        ),
+        "detection.laece": (
+            "shrinkproof.metrics.detection.localization:LocalizationAwareCalibrationError"
+        ),
         "selective.augrc": "shrinkproof.metrics.risk_coverage:AUGRC",
         "selective.aupr_error": "shrinkproof.metrics.selective:AUPRError",
         "selective.aupr_success": "shrinkproof.metrics.selective:AUPRSuccess",

@@ -9,14 +9,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.metrics.heatmaps import HALVES, RANDOMIZED, TWIN, HeatMaps
+from shrinkproof.metrics.heatmaps import HALVES, OWN, RANDOMIZED, TWIN, HeatMaps
 from shrinkproof.metrics.names import METRIC_NAMES
 from shrinkproof.metrics.similarity import MEASURES, fisher_mean
 from shrinkproof.protocols import Measurement
 from shrinkproof.randomness import stream
 from shrinkproof.statistics import Interval, Terms, bootstrap_weights, group_count, interval
 
-# Shape suffixes: n images, R bootstrap replicates.
+# Shape suffixes: n images (or boxes, where boxes are explained), R bootstrap replicates.
 
 AGREEMENT_VERSION: Final = 2
 """Raise it when these numbers change: they are then computed again from stored maps."""
@@ -36,6 +36,9 @@ METRICS: Final = (
 )
 """Metrics of one candidate; ``saliency.hcc_common`` needs all of them together."""
 
+UNMATCHED: Final = "saliency.unmatched"
+"""Metric of one candidate where boxes are explained: those whose maps cannot be compared."""
+
 OTHER_IMAGE: Final = "other-image"
 """Name of the control that pairs each map with that of another image."""
 
@@ -49,25 +52,31 @@ def spelled_for(metric: str, label: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Resampled:
-    """Images with their bootstrap weights.
+    """Images or boxes with their bootstrap weights.
 
     Attributes:
-        weights: (R, n) how often each image stands in each resampled data set.
-        groups: (n,) group of each image, or None.
+        weights: (R, n) how often each one stands in each resampled data set.
+        groups: (n,) group of each one, or None.
+        counted: ``images`` or ``boxes``.
     """
 
     weights: NDArray[np.float32]
     groups: NDArray[np.str_] | None
+    counted: str
 
     def take(self, chosen_n: NDArray[np.bool_]) -> _Resampled:
-        """Return some of the images."""
+        """Return some of them."""
+        if chosen_n.all():
+            return self
         groups = None if self.groups is None else self.groups[chosen_n]
-        return _Resampled(self.weights[:, chosen_n], groups)
+        return _Resampled(self.weights[:, chosen_n], groups, self.counted)
 
     def interval(self, terms: Terms, chosen_n: NDArray[np.bool_]) -> Interval:
         """Return the interval of terms that the chosen images have."""
         if np.ptp(terms.values) == 0 and not terms.is_binary:
-            return Interval(reason="every image has the same value, so resampling cannot vary it")
+            one = "image" if self.counted == "images" else "box"
+            same = f"every {one} has the same value, so resampling cannot vary it"
+            return Interval(reason=same)
         chosen = self.take(chosen_n)
         return interval(terms, chosen.weights, group_count=group_count(chosen.groups))
 
@@ -111,20 +120,32 @@ class Agreement:
             DataError: the maps are not about the same images and classes, or differ in size.
         """
         own.check_beside(baseline)
-        resampled = _Resampled(self.weights(own), own.groups)
+        resampled = _Resampled(self.weights(own), own.groups, own.counted)
         values = {short: measure(own.own, baseline.own) for short, measure in MEASURES.items()}
-        found = list(self._rows(values, resampled, own.about, ""))
-        for part, chosen_n in (("right", own.right), ("wrong", ~own.right)):
-            if not chosen_n.any():
-                why = f"there is no image that the baseline gets {part}; {own.about}"
-                found.append(self._undefined(why, f"baseline={part}"))
+        both_n = own.has(OWN) & baseline.has(OWN)
+        about = _with_unmatched(own.about, both_n)
+        everything_n = np.ones(len(own), dtype=bool)
+        parts = {"": everything_n, "baseline=right": own.right, "baseline=wrong": own.wrong}
+        found: list[Measurement] = []
+        for part, of_part_n in parts.items():
+            if part and not of_part_n.any():
+                one = "image" if own.boxes is None else "box"
+                why = f"there is no {one} that the baseline gets {part.partition('=')[2]}"
+                found.append(self._undefined(f"{why}; {own.about}", part))
                 continue
-            chosen = {short: numbers[chosen_n] for short, numbers in values.items()}
-            of_part = resampled.take(chosen_n)
-            found += self._rows(chosen, of_part, own.about, f"baseline={part}")
-        for name, first, second, about in _controls(own, is_baseline=own is baseline):
+            found += self._chosen(values, resampled, of_part_n & both_n, about, part)
+            if own.boxes is not None:
+                found.append(self._unmatched(both_n, of_part_n, resampled, own.about, part))
+        for name, first, second, told in _controls(own, is_baseline=own is baseline):
             values = {short: measure(first, second) for short, measure in MEASURES.items()}
-            found += self._rows(values, resampled, f"{about}; {own.about}", CONTROL + name)
+            present_n = own.has(TWIN) if name == TWIN else own.has(OWN)
+            about = f"{told}; {_with_unmatched(own.about, present_n)}"
+            found += self._chosen(values, resampled, present_n, about, CONTROL + name)
+            if name == TWIN and own.boxes is not None:
+                about = f"{told}; {own.about}"
+                found.append(
+                    self._unmatched(present_n, everything_n, resampled, about, CONTROL + name)
+                )
         found += [
             self._undefined(f"no {name} control: {why}; {own.about}", CONTROL + name)
             for name, why in own.missing.items()
@@ -141,19 +162,20 @@ class Agreement:
         """Return the correlation on the images that are defined for all candidates.
 
         Args:
-            hcc_n: correlation of each image, ``nan`` where it is undefined.
+            hcc_n: correlation of each image or box, ``nan`` where it is undefined.
             beside: those of every candidate of the model, this one among them.
-            baseline: maps of the same images.
+            baseline: maps of the same images or boxes.
             about: what every number about the candidate's maps says of them.
         """
         name = spelled_for("saliency.hcc_common", self.label)
         common_n = np.all(~np.isnan(beside), axis=0)
         count = int(common_n.sum())
-        told = f"{count} of {len(hcc_n)} images are defined for all {len(beside)} candidates"
+        what = f"{len(hcc_n)} {baseline.counted}"
+        told = f"{count} of {what} are defined for all {len(beside)} candidates"
         if not count:
             reason = f"{told}; {about}"
             return _measurement(name, None, Interval(reason=reason), 0, "", "derived")
-        resampled = _Resampled(self.weights(baseline), baseline.groups)
+        resampled = _Resampled(self.weights(baseline), baseline.groups, baseline.counted)
         stated = resampled.interval(_mean_terms(hcc_n[common_n]), common_n)
         value = float(hcc_n[common_n].mean())
         return _measurement(name, value, _told(stated, told, about), count, "", "derived")
@@ -163,6 +185,38 @@ class Agreement:
         name = spelled_for("saliency.hcc_common", self.label)
         return _measurement(name, None, Interval(reason=reason), 0, "", "derived")
 
+    def _chosen(
+        self,
+        values: Mapping[str, NDArray[np.float64]],
+        resampled: _Resampled,
+        chosen_n: NDArray[np.bool_],
+        about: str,
+        part: str,
+    ) -> Iterator[Measurement]:
+        """Yield the metrics of some images or boxes."""
+        chosen = {short: numbers[chosen_n] for short, numbers in values.items()}
+        return self._rows(chosen, resampled.take(chosen_n), about, part)
+
+    def _unmatched(
+        self,
+        present_n: NDArray[np.bool_],
+        of_part_n: NDArray[np.bool_],
+        resampled: _Resampled,
+        about: str,
+        part: str,
+    ) -> Measurement:
+        """Return the share of the baseline's boxes that have no counterpart."""
+        name = spelled_for(UNMATCHED, self.label)
+        count = int(of_part_n.sum())
+        if not count:
+            why = Interval(reason=f"there are no boxes; {about}")
+            return _measurement(name, None, why, 0, part)
+        terms = _mean_terms(~present_n[of_part_n], is_binary=True)
+        some = resampled.take(of_part_n)
+        stated = some.interval(terms, np.ones(count, dtype=bool))
+        value = float(terms.values.mean())
+        return _measurement(name, value, _told(stated, about), count, part)
+
     def _rows(
         self,
         values: Mapping[str, NDArray[np.float64]],
@@ -170,9 +224,9 @@ class Agreement:
         about: str,
         part: str,
     ) -> Iterator[Measurement]:
-        """Yield the metrics of some images."""
+        """Yield the metrics of images or boxes."""
         for metric in METRICS:
-            terms, chosen_n, told = _terms(metric, values)
+            terms, chosen_n, told = _terms(metric, values, resampled.counted)
             count = int(chosen_n.sum())
             value: float | None
             if isinstance(terms, Terms):
@@ -189,10 +243,18 @@ class Agreement:
         return _measurement(name, None, Interval(reason=reason), 0, part)
 
 
+def _with_unmatched(about: str, present_n: NDArray[np.bool_]) -> str:
+    """Return what is said of maps, with how many of them are not there."""
+    missing = int((~present_n).sum())
+    if not missing:
+        return about
+    return f"{missing} of {len(present_n)} boxes of the baseline have no counterpart; {about}"
+
+
 def _terms(
-    metric: str, values: Mapping[str, NDArray[np.float64]]
+    metric: str, values: Mapping[str, NDArray[np.float64]], counted: str
 ) -> tuple[Terms | float | None, NDArray[np.bool_], str]:
-    """Return terms or number of a metric, the images it is about, and what must be told.
+    """Return terms or number of a metric, the images or boxes it is about, and what must be told.
 
     None stands for an undefined metric.
     """
@@ -201,20 +263,21 @@ def _terms(
     defined_n = ~np.isnan(numbers_n)
     everything_n = np.ones(len(numbers_n), dtype=bool)
     if not len(numbers_n):
-        return None, everything_n, "there are no images"
+        return None, everything_n, f"there are no {counted} to compare"
     if short == "undefined":
         return _mean_terms(~defined_n, is_binary=True), everything_n, ""
     if short == "hcc_zero":
         return _mean_terms(np.where(defined_n, numbers_n, 0)), everything_n, ""
     missing = int((~defined_n).sum())
-    told = f"{missing} of {len(numbers_n)} images undefined: a map is constant" if missing else ""
+    some = f"{missing} of {len(numbers_n)} {counted} undefined"
+    told = f"{some}: a map is constant" if missing else ""
     if missing == len(numbers_n) and short == "ssim" and not np.isnan(values["hcc"]).all():
         return None, everything_n, "maps with fewer than 4 rows or columns have no structure"
     if missing == len(numbers_n):
-        return None, everything_n, "undefined for all images: in each pair a map is constant"
+        return None, everything_n, f"undefined for all {counted}: in each pair a map is constant"
     if short == "hcc_spread":
         if defined_n.sum() < 2:
-            return None, everything_n, "a spread needs two images with defined maps, got one"
+            return None, everything_n, f"a spread needs two {counted} with defined maps, got one"
         return float(numbers_n[defined_n].std(ddof=1)), defined_n, told
     if short == "hcc":
         fisher = f"mean on Fisher's scale {fisher_mean(numbers_n[defined_n]):.3f}"
@@ -244,17 +307,31 @@ def _controls(
             "that they can agree better than one does with itself"
         )
         yield "split-half", first, second, told
-    if is_baseline and len(maps) > 1:
+    if is_baseline and len(np.unique(maps.index)) > 1:
         told = "control, chance level: maps of two different images"
-        yield OTHER_IMAGE, of_other_images(maps.own), maps.own, told
+        if maps.boxes is not None:
+            told = "control, chance level: maps of boxes in two different images"
+        yield OTHER_IMAGE, of_other_images(maps.own, maps.index), maps.own, told
 
 
-def of_other_images(own: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return for each image the map of another one: a random cycle through all of them."""
-    order = stream("saliency", "other image").permutation(len(own))
+def of_other_images(own: NDArray[np.float32], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return for each map one of another image: a random cycle through all images.
+
+    Args:
+        own: (n, h, w).
+        index: (n,) image of each map. The k-th map of an image meets the k-th of the other, which
+            starts over where it has fewer.
+    """
+    images, image_n, count = np.unique(index, return_inverse=True, return_counts=True)
+    order = stream("saliency", "other image").permutation(len(images))
     partner = np.empty_like(order)
     partner[order] = np.roll(order, 1)
-    return own[partner]
+    by_image = np.argsort(image_n, kind="stable")
+    start = np.cumsum(count) - count
+    rank_n = np.empty_like(by_image)
+    rank_n[by_image] = np.arange(len(own)) - np.repeat(start, count)
+    other_n = partner[image_n]
+    return own[by_image[start[other_n] + rank_n % count[other_n]]]
 
 
 def _told(stated: Interval, *texts: str) -> Interval:

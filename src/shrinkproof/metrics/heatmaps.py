@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shrinkproof.errors import DataError
 
-# Shape suffixes: n images, h rows, w columns.
+# Shape suffixes: n images (or boxes, where boxes are explained), h rows, w columns.
 
 OWN: Final = "own"
 """Name of a candidate's own maps."""
@@ -28,10 +28,20 @@ TWIN: Final = "twin"
 ENOUGH: Final = 8
 """Rows and columns below which a record warns of the resolution."""
 
+NO_OBJECT: Final = -1
+"""True class of a box where there is no object."""
+
+UNTOLD: Final = -2
+"""True class of a box inside a crowd, of which nobody can say whether it is right."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeatMaps:
     """Maps of one candidate, by one method, under one condition.
+
+    Where detected boxes are explained, there is one entry for each box of the baseline and not for
+    each image: ``index`` and ``images`` repeat, and ``target`` is the class of the object that the
+    box is of, or ``NO_OBJECT`` or ``UNTOLD``.
 
     Attributes:
         method: registered name of the method.
@@ -48,6 +58,13 @@ class HeatMaps:
             has them.
         missing: name of maps that are not there -> why.
         twin: label of the candidate behind ``twin``.
+        boxes: (n, 4) float32, the candidate's own boxes ``x1, y1, x2, y2`` as parts of width and
+            height of the network's input, 0 to 1; zeros where it has none. None where whole images
+            are explained.
+        score: (n,) float32, scores of these boxes, 0 to 1; None without boxes.
+        present: name of maps -> (n,) bool, for which boxes there is one; the others are zeros,
+            because the candidate has no counterpart of the baseline's box. Where a name is not in
+            it, all are there.
     """
 
     method: str
@@ -62,6 +79,9 @@ class HeatMaps:
     images: NDArray[np.uint8] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     twin: str = ""
+    boxes: NDArray[np.float32] | None = None
+    score: NDArray[np.float32] | None = None
+    present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that everything is about the same images.
@@ -76,23 +96,39 @@ class HeatMaps:
             "explained": self.explained,
             "target": self.target,
         }
-        optional = {"groups": self.groups, "images": self.images}
+        columns |= {f"present.{name}": values for name, values in self.present.items()}
+        optional = {
+            "groups": self.groups,
+            "images": self.images,
+            "boxes": self.boxes,
+            "score": self.score,
+        }
         columns |= {name: values for name, values in optional.items() if values is not None}
+        one = "image" if self.boxes is None else "box"
         for name, values in columns.items():
             if len(values) != len(self.index):
                 raise DataError(
-                    f"heat maps: {name} must have one entry per image ({len(self.index)}), got "
+                    f"heat maps: {name} must have one entry per {one} ({len(self.index)}), got "
                     f"{len(values)}"
                 )
 
     def __len__(self) -> int:
-        """Return the number of images."""
+        """Return the number of images, or of boxes where boxes are explained."""
         return len(self.index)
+
+    @property
+    def counted(self) -> str:
+        """What there is one map for each of: ``images`` or ``boxes``."""
+        return "images" if self.boxes is None else "boxes"
 
     @property
     def own(self) -> NDArray[np.float32]:
         """The candidate's own maps."""
         return self.maps[OWN]
+
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Return for which images or boxes there is a map of a name, (n,)."""
+        return self.present.get(name, np.ones(len(self), dtype=bool))
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -100,11 +136,17 @@ class HeatMaps:
         return np.asarray(self.explained == self.target)
 
     @property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Where the baseline was wrong."""
+        return np.asarray((self.explained != self.target) & (self.target != UNTOLD))
+
+    @property
     def about(self) -> str:
         """What every number about these maps says of them."""
         rows, columns = self.resolution
         where = f" at layer {self.layer}" if self.layer else ""
-        parts = [f"{self.method}{where}, {rows}x{columns} places, class: the baseline's answer"]
+        what = "class: the baseline's answer" if self.boxes is None else "boxes: the baseline's"
+        parts = [f"{self.method}{where}, {rows}x{columns} places, {what}"]
         if min(rows, columns) < ENOUGH and not self.layer:
             parts.append(f"below {ENOUGH}x{ENOUGH} places the similarity of single maps is noisy")
         if self.caveat:
@@ -123,15 +165,16 @@ class HeatMaps:
             )
         if not np.array_equal(self.index, other.index):
             raise DataError(
-                "heat maps: both must show the same images in the same order, got "
-                f"{len(self.index)} and {len(other.index)} images with "
+                f"heat maps: both must show the same {self.counted} in the same order, got "
+                f"{len(self.index)} and {len(other.index)} {self.counted} with "
                 f"{len(np.intersect1d(self.index, other.index))} in common; delete the folder "
                 "'saliency' of the run directory and run the study again"
             )
         if not np.array_equal(self.explained, other.explained):
+            one = "image" if self.boxes is None else "box"
             count = int((self.explained != other.explained).sum())
             raise DataError(
-                "heat maps: both must explain the same class of each image, got other classes "
+                f"heat maps: both must explain the same class of each {one}, got other classes "
                 f"for {count} of {len(self.index)}; delete the folder 'saliency' of the run "
                 "directory and run the study again"
             )

@@ -115,7 +115,6 @@ def bare_name(name: str) -> str:
 
 
 METRIC_NAMES: Final[dict[str, MetricName]] = table(
-    *DETECTION_NAMES,
     at_condition("accuracy.top1", "fraction", _HIGHER, "share of images classified correctly"),
     at_condition(
         "accuracy.recall",
@@ -424,6 +423,7 @@ METRIC_NAMES: Final[dict[str, MetricName]] = table(
     at_condition(
         "saliency.topk", "fraction", _HIGHER, "overlap of the hottest pixels, mean over images"
     ),
+    *DETECTION_NAMES,
     alone("cost.parameters", "count", _LOWER, "number of parameters"),
     alone("cost.nonzero", "count", _LOWER, "number of parameters that are not zero"),
     alone("cost.macs", "count", _LOWER, "multiply-accumulates for one image"),

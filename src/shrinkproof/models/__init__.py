@@ -12,8 +12,10 @@ MODELS: Final = Registry(
     {
         "checkpoint": "shrinkproof.models.checkpoint:Checkpoint",
         "cifar": "shrinkproof.models.cifar_source:Cifar",
+        "detector": "shrinkproof.models.detector_source:SmallDetectors",
         "foreign": "shrinkproof.models.foreign:Foreign",
         "import": "shrinkproof.models.importing:Import",
+        "onnx": "shrinkproof.models.onnx_source:Onnx",
         "timm": "shrinkproof.models.timm_source:Timm",
         "torchvision": "shrinkproof.models.torchvision_source:Torchvision",
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast, runtime_checkable
 
 from shrinkproof.errors import ModelError, UnknownNameError
 from shrinkproof.models import MODELS
@@ -27,6 +27,34 @@ class Architectures(Protocol):
     def build(self, rest: str, classes: int | None, roots: Mapping[str, Path]) -> nn.Module:
         """Return the network without trained weights; None gives its own number of classes."""
         ...
+
+
+@runtime_checkable
+class SizedArchitectures(Protocol):
+    """A source some of whose networks are made for one size of the input."""
+
+    def build_for(
+        self,
+        rest: str,
+        classes: int | None,
+        roots: Mapping[str, Path],
+        input_shape: tuple[int, int, int],
+    ) -> nn.Module:
+        """Return the network without trained weights, for inputs (C, H, W)."""
+        ...
+
+
+def build(
+    source: Architectures,
+    rest: str,
+    classes: int | None,
+    roots: Mapping[str, Path],
+    input_shape: tuple[int, int, int],
+) -> nn.Module:
+    """Return an architecture, made for an input of this shape where that matters."""
+    if isinstance(source, SizedArchitectures):
+        return source.build_for(rest, classes, roots, input_shape)
+    return source.build(rest, classes, roots)
 
 
 def architectures(arch: str, model: str) -> tuple[Architectures, str]:

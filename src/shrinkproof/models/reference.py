@@ -188,4 +188,9 @@ def need_input_shape(
 
 
 def _source(spec: ModelSpec) -> Any:
+    if spec.boxes is not None and spec.scheme != "onnx":
+        raise ModelError(
+            f"model {spec.use!r}: 'boxes' must describe the outputs of an exported detector, "
+            "'onnx:FILE', got another scheme; leave it out, the network's own 'decode' makes boxes"
+        )
     return MODELS.create(spec.scheme)

@@ -1,9 +1,10 @@
-"""References ``torchvision:NAME/WEIGHTS``: torchvision's classification networks."""
+"""References ``torchvision:NAME/WEIGHTS``: torchvision's classifiers and detectors."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -19,15 +20,49 @@ if TYPE_CHECKING:
 COMMAND: Final = "pip install torchvision"
 NONE: Final = "none"
 
+ONE_STAGE: Final = (
+    "fcos_resnet50_fpn",
+    "retinanet_resnet50_fpn",
+    "retinanet_resnet50_fpn_v2",
+    "ssd300_vgg16",
+    "ssdlite320_mobilenet_v3_large",
+)
+TWO_STAGE: Final = "fasterrcnn_"
+
+SQUARE: Final = (3, 224, 224)
+LANDSCAPE: Final = (3, 800, 1344)
+"""Holds an image whose shorter side is 800 and whose sides have a ratio of up to 5:3."""
+
+USUAL_SHAPES: Final[Mapping[str, tuple[int, int, int]]] = {
+    "fasterrcnn_mobilenet_v3_large_320_fpn": (3, 320, 640),
+    "ssd300_vgg16": (3, 300, 300),
+    "ssdlite320_mobilenet_v3_large": (3, 320, 320),
+}
+"""Of detectors; `LANDSCAPE` for the others."""
+
+Scale = tuple[float, float, float]
+IMAGENET: Final[tuple[Scale, Scale]] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SCALES: Final[Mapping[str, tuple[Scale, Scale]]] = {
+    "ssd300_vgg16": ((0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)),
+    "ssdlite320_mobilenet_v3_large": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+"""Mean and standard deviation of detectors; `IMAGENET` for the others."""
+
 
 @component
 class Torchvision:
-    """A classification network of torchvision, with or without its published weights.
+    """A network of torchvision, with or without its published weights.
 
     ``torchvision:resnet50/IMAGENET1K_V2`` names the weights; without a name it is the weights
     that the installed torchvision calls the default. Mean, standard deviation and input size are
     those of the weights. ``torchvision:resnet50/none`` has freshly drawn weights and brings
     nothing.
+
+    Detectors are ``ssd300_vgg16``, ``ssdlite320_mobilenet_v3_large``, ``retinanet_resnet50_fpn``
+    and ``_v2``, ``fcos_resnet50_fpn``, and the networks ``fasterrcnn_...``. Their classes are
+    counted without a background: of the published COCO weights, the 80 that are in use, in the
+    order of their numbers. RetinaNet, FCOS and Faster R-CNN take images of 800x1344 pixels unless
+    the model says otherwise.
     """
 
     name: ClassVar[str] = "torchvision"
@@ -58,22 +93,24 @@ class Torchvision:
 
         name, wanted = _parts(rest)
         brought: Preprocess | None = None
-        brought_shape: tuple[int, int, int] | None = None
         if wanted == NONE:
             need_preprocess(settings)
-            module = self.build(rest, settings.classes, roots)
+            input_shape = need_input_shape(settings)
+            module = self.build_for(rest, settings.classes, roots, input_shape)
         else:
             weights = _weights(name, wanted)
-            transforms = weights.transforms()
-            brought = Preprocess(mean=tuple(transforms.mean), std=tuple(transforms.std))
-            side = int(transforms.crop_size[0])
-            brought_shape = (3, side, side)
-            module = _pretrained(rest, name, weights)
+            brought, brought_shape = _brought(name, weights)
+            input_shape = need_input_shape(settings, brought_shape)
+            module = (
+                _pretrained_detector(rest, name, weights, input_shape)
+                if is_detector(name)
+                else _pretrained(rest, name, weights)
+            )
         return assemble(
             module,
             settings,
             preprocess=need_preprocess(settings, brought),
-            input_shape=need_input_shape(settings, brought_shape),
+            input_shape=input_shape,
             fingerprint=self.fingerprint(rest, settings, roots),
         )
 
@@ -85,13 +122,31 @@ class Torchvision:
         """
         return {"name": _parts(rest)[0], "version": _version()}
 
-    def build(self, rest: str, classes: int | None, roots: Mapping[str, Path]) -> nn.Module:  # noqa: ARG002
-        """Return the network with freshly drawn weights; 1000 classes unless said otherwise.
+    def build(self, rest: str, classes: int | None, roots: Mapping[str, Path]) -> nn.Module:
+        """Return the network with freshly drawn weights, for the input of published ones.
+
+        Without a number of classes, classifiers have 1000 and detectors 80.
 
         Raises:
             UnknownNameError: the network is not known.
             MissingExtraError: torchvision is absent or broken.
             ModelError: the reference names weights.
+        """
+        return self.build_for(rest, classes, roots, _usual_shape(_parts(rest)[0]))
+
+    def build_for(
+        self,
+        rest: str,
+        classes: int | None,
+        roots: Mapping[str, Path],  # noqa: ARG002
+        input_shape: tuple[int, int, int],
+    ) -> nn.Module:
+        """Return the network with freshly drawn weights; detectors are made for one input shape.
+
+        Raises:
+            UnknownNameError: the network is not known.
+            MissingExtraError: torchvision is absent or broken.
+            ModelError: the reference names weights, or a detector does not accept the input.
         """
         from shrinkproof.models.assembly import drawn
 
@@ -104,8 +159,45 @@ class Torchvision:
         models = _models(name)
         sizes = {} if classes is None else {"num_classes": classes}
         with drawn("torchvision", name):
-            module: nn.Module = models.get_model(name, weights=None, **sizes)
+            module: nn.Module = (
+                _detector(name, classes, input_shape, None)
+                if is_detector(name)
+                else models.get_model(name, weights=None, **sizes)
+            )
         return module
+
+
+def is_detector(name: str) -> bool:
+    """Return whether a network of torchvision finds objects."""
+    return name in ONE_STAGE or name.startswith(TWO_STAGE)
+
+
+def _usual_shape(name: str) -> tuple[int, int, int]:
+    """Return the input shape that torchvision gives images; for detectors of the ratio 5:3."""
+    return USUAL_SHAPES.get(name, LANDSCAPE if is_detector(name) else SQUARE)
+
+
+def _brought(name: str, weights: Any) -> tuple[Preprocess, tuple[int, int, int]]:
+    """Return preprocessing and input shape of published weights.
+
+    SSD stretches images to its size; the other detectors keep the ratio of the sides.
+    """
+    if is_detector(name):
+        mean, std = SCALES.get(name, IMAGENET)
+        keep_ratio = name not in SCALES
+        return Preprocess(mean=mean, std=std, keep_ratio=keep_ratio), _usual_shape(name)
+    transforms = weights.transforms()
+    side = int(transforms.crop_size[0])
+    return Preprocess(mean=tuple(transforms.mean), std=tuple(transforms.std)), (3, side, side)
+
+
+def _detector(
+    name: str, classes: int | None, input_shape: tuple[int, int, int], weights: Any
+) -> nn.Module:
+    place = "torchvision_detectors" if name in ONE_STAGE else "faster_rcnn"
+    module = importlib.import_module(f"shrinkproof.models.{place}")
+    detector: nn.Module = module.build(name, classes, input_shape, weights)
+    return detector
 
 
 def _parts(rest: str) -> tuple[str, str]:
@@ -129,7 +221,8 @@ def _models(name: str) -> Any:
         raise MissingExtraError(f"torchvision cannot be used: {status.detail}.", command=COMMAND)
     from torchvision import models
 
-    known = models.list_models(module=models)
+    detectors = models.list_models(module=models.detection)
+    known = models.list_models(module=models) + [n for n in detectors if is_detector(n)]
     if name not in known:
         raise UnknownNameError("torchvision network", name, known)
     return models
@@ -145,12 +238,25 @@ def _weights(name: str, wanted: str) -> Any:
 
 
 def _pretrained(rest: str, name: str, weights: Any) -> nn.Module:
-    try:
+    with _downloading(rest, name, weights):
         module: nn.Module = _models(name).get_model(name, weights=weights)
+    return module
+
+
+def _pretrained_detector(
+    rest: str, name: str, weights: Any, input_shape: tuple[int, int, int]
+) -> nn.Module:
+    with _downloading(rest, name, weights):
+        return _detector(name, None, input_shape, weights)
+
+
+@contextmanager
+def _downloading(rest: str, name: str, weights: Any) -> Iterator[None]:
+    try:
+        yield
     except (OSError, RuntimeError) as error:
         raise ModelError(
             f"model 'torchvision:{rest}': its weights could not be loaded, "
             f"{type(error).__name__}: {error}. Is this machine offline? Download {weights.url} "
             f"elsewhere and use 'checkpoint:FILE' with 'arch: torchvision:{name}'"
         ) from error
-    return module

@@ -14,10 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from shrinkproof.detecting import Detector, ReadsWeights
 from shrinkproof.errors import ModelError
-from shrinkproof.models.architecture import Architectures
+from shrinkproof.models.architecture import Architectures, build
 from shrinkproof.models.assembly import check_classes
-from shrinkproof.models.reference import ModelSpec
+from shrinkproof.models.reference import ModelSpec, need_input_shape
 
 PICKLED: Final = (".pt", ".pth", ".th", ".tar")
 NESTED: Final = ("state_dict", "model_state_dict", "model")
@@ -70,19 +71,28 @@ def fill(
     """Return the architecture with the given weights.
 
     The number of classes is taken from the last layer of the weights where the architecture
-    would have another.
+    would have another; a detector that can tells it itself.
 
     Raises:
         ModelError: names, shapes, kinds or the number of classes do not fit.
     """
-    module = source.build(name, None, roots)
-    last = _last_layer(module)
+    shape = need_input_shape(settings, source.arch_input_shape)
+    module = build(source, name, None, roots, shape)
     tensors = _unwrapped(tensors, module)
-    if last in tensors and tensors[last].ndim:
-        found = len(tensors[last])
-        check_classes(settings, found, f"the last layer of the checkpoint ({last}) has")
-        if found != len(module.state_dict()[last]):
-            module = source.build(name, found, roots)
+    if isinstance(module, Detector):
+        classes = settings.classes
+        if isinstance(module, ReadsWeights):
+            classes, tensors = module.read_weights(tensors)
+        if classes is not None and classes != module.num_classes:
+            check_classes(settings, classes, "the checkpoint has")
+            module = build(source, name, classes, roots, shape)
+    else:
+        last = _last_layer(module)
+        if last in tensors and tensors[last].ndim:
+            found = len(tensors[last])
+            check_classes(settings, found, f"the last layer of the checkpoint ({last}) has")
+            if found != len(module.state_dict()[last]):
+                module = build(source, name, found, roots, shape)
     _check_fit(module, tensors, f"checkpoint {path} does not fit {settings.arch!r}")
     module.load_state_dict(dict(tensors), strict=False)
     return module

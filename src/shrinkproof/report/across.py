@@ -116,7 +116,7 @@ def _selector_name(text: str) -> str:
 
 def repeats(view: View) -> RepeatTable:
     """Return the means over repeats with their standard deviations."""
-    metrics = (view.rows.quality, "robustness.mean_error", view.calibration)
+    metrics = (view.rows.quality, view.robustness.metric, view.calibration)
     wanted = [
         Column(ACROSS_REPEATS + metric, place)
         for metric in metrics

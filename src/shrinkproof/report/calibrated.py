@@ -105,9 +105,14 @@ class ScalingTable:
     lines: tuple[tuple[str, Cell, tuple[Cell, ...]], ...]
 
 
-def calibration_table(view: View) -> CalibrationTable:
-    """Return errors, what chance does, and the scores, one line per candidate."""
-    error = Column(view.calibration, CLEAN)
+def calibration_table(view: View, metric: str = "") -> CalibrationTable:
+    """Return errors, what chance does, and the scores, one line per candidate.
+
+    Args:
+        view: the numbers.
+        metric: which error; that of the page where empty.
+    """
+    error = Column(metric or view.calibration, CLEAN)
     scores = view.known(Column(view.rows.spelled(name), CLEAN) for name in _SCORES)
     lines = tuple(_line(view, label, error, scores) for label in view.labels)
     if not view.known([error]):
@@ -120,9 +125,16 @@ def calibration_table(view: View) -> CalibrationTable:
     )
 
 
-def chance(view: View, label: str, place: Place = CLEAN) -> Chance:
-    """Return what a perfectly calibrated model would show in place of a candidate."""
-    name = view.calibration
+def chance(view: View, label: str, place: Place = CLEAN, metric: str = "") -> Chance:
+    """Return what a perfectly calibrated model would show in place of a candidate.
+
+    Args:
+        view: the numbers.
+        label: the candidate.
+        place: under which condition.
+        metric: which error; that of the page where empty.
+    """
+    name = metric or view.calibration
     mean, limit, p = (
         view.value(label, Column(prefix + name, place)) for prefix in (NULL_MEAN, NULL_Q95, NULL_P)
     )
@@ -180,7 +192,7 @@ def _line(view: View, label: str, error: Column, scores: tuple[Column, ...]) -> 
     return CalibrationLine(
         name=view.short[label],
         error=view.value(label, error),
-        chance=chance(view, label),
+        chance=chance(view, label, metric=error.metric),
         change=view.change(label, error),
         chance_change=None if moved.value is None else moved,
         scores=tuple(view.value(label, column) for column in scores),

@@ -189,26 +189,41 @@ def calibration(
         ("clean", CLEAN),
         ("corrupted", CORRUPTED),
     )
+    short = "D-ECE" if view.detects else "ECE"
+    titles = figures.OF_BOXES if view.detects else figures.OF_CLASSES
     for i, label in enumerate(labels):
         diagrams = []
         for kind, place in kinds:
             found = bins.get((label, kind))
             if found is None:
                 continue
-            copies = _copies(found, bins.get((label, "clean"))) if kind == "corrupted" else 1.0
+            copies = 1.0
+            if kind == "corrupted":
+                copies = _conditions(view) or _copies(found, bins.get((label, "clean")))
             bands = _bands(found, copies)
             ece = cell_of(view.rows.find(label, view.calibration, place))
             title = wording.place_name(*place)
             svg = figures.reliability(
                 found,
                 name=f"reliability{i}-{kind}",
-                description=f"Reliability diagram of {view.short[label]}, {title}; ECE {ece.text}",
+                description=f"Reliability diagram of {view.short[label]}, {title}; "
+                f"{short} {ece.text}",
                 bands=bands,
+                titles=titles,
             )
             diagrams.append(Diagram(title, svg, ece, _outside(found, bands)))
         if diagrams:
             parts.append(Calibration(view.short[label], tuple(diagrams)))
     return parts
+
+
+def _conditions(view: View) -> float:
+    """Return how many conditions the boxes of detectors are pooled of; 0 for classifiers.
+
+    Fewer boxes count under corruption than on clean images, so their numbers do not tell.
+    """
+    places = view.rows.places(view.rows.quality) if view.detects else ()
+    return float(sum(severity > 0 for _, severity in places))
 
 
 def _copies(pooled: figures.ReliabilityBins, clean: figures.ReliabilityBins | None) -> float:

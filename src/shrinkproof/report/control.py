@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from shrinkproof.metrics.names import FROM_CONTROL
 from shrinkproof.report import wording
 from shrinkproof.report.rows import Cell
-from shrinkproof.report.view import CLEAN, CORRUPTED, Column, View
-
-_ROBUST: Final = Column("robustness.mean_error", CORRUPTED)
+from shrinkproof.report.view import CLEAN, Column, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,11 @@ class Controls:
 def controls(view: View) -> Controls:
     """Return every candidate's difference to its control, with interval and verdict."""
     labels = [label for label in view.labels if view.control(label)]
-    wanted = (Column(view.rows.quality, CLEAN), _ROBUST, Column(view.calibration, CLEAN))
+    wanted = (
+        Column(view.rows.quality, CLEAN),
+        view.robustness,
+        Column(view.calibration, CLEAN),
+    )
     columns = tuple(
         column
         for column in wanted

@@ -8,8 +8,10 @@ from typing import Any
 
 from shrinkproof.report import (
     across,
+    boxes,
     calibrated,
     control,
+    corrected,
     looks,
     potential,
     robust,
@@ -18,7 +20,7 @@ from shrinkproof.report import (
     tables,
     verdicts,
 )
-from shrinkproof.report.view import CLEAN, CORRUPTED, Column, View
+from shrinkproof.report.view import CLEAN, Column, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Evidence:
         groups: errors of the groups of corruptions.
         single: corruption errors, one corruption per line.
         calibration: calibration errors beside chance.
+        boxes_calibrated: calibration of detectors.
+        boxes: what detectors miss, invent, lose and exchange.
         scaling: calibration errors with temperatures.
         flips: which images changed.
         tests: tests against the baseline.
@@ -51,6 +55,8 @@ class Evidence:
     groups: robust.RobustTable
     single: robust.SingleTable
     calibration: calibrated.CalibrationTable
+    boxes_calibrated: corrected.BoxCalibration
+    boxes: boxes.BoxEvidence
     scaling: calibrated.ScalingTable
     flips: samples.FlipTable
     tests: verdicts.VerdictTable
@@ -79,7 +85,7 @@ def evidence(
     elsewhere = [Column(metric, CLEAN) for metric in shown]
     pairs = {
         "robustness": ("correlations", "robustness."),
-        "calibration": ("correlations", "calibration."),
+        "calibration": ("correlations", "detection." if view.detects else "calibration."),
         "looks": ("saliency-correlation", "saliency."),
     }
     return Evidence(
@@ -88,6 +94,10 @@ def evidence(
         groups=robust.groups(view),
         single=robust.single(view),
         calibration=table,
+        boxes_calibrated=corrected.box_calibration(view)
+        if view.detects
+        else corrected.BoxCalibration(),
+        boxes=boxes.box_evidence(view, exhibits),
         scaling=calibrated.scaling_table(view),
         flips=samples.flips(view),
         tests=verdicts.verdicts(view, margins),
@@ -108,7 +118,7 @@ def evidence(
             "selective": tables.further(view, ("selective.",)),
         },
         sayings={
-            "robustness": control.saying(view, Column("robustness.mean_error", CORRUPTED)),
+            "robustness": control.saying(view, view.robustness),
             "calibration": control.saying(view, Column(view.calibration, CLEAN)),
             "samples": control.saying(view, Column(view.rows.quality, CLEAN)),
         },

@@ -62,6 +62,11 @@ _LETTER: Final = 6.4
 """Width of a letter of the labels in pixels, to place them without measuring."""
 
 
+OF_CLASSES: Final = ("confidence, %", "accuracy, %")
+OF_BOXES: Final = ("score, %", "precision, %")
+"""Titles of the axes of reliability diagrams."""
+
+
 class ReliabilityBins(Protocol):
     """Confidence bins of a reliability diagram; K bins, arrays of length K."""
 
@@ -368,6 +373,7 @@ def reliability(
     description: str,
     size: int = 190,
     bands: NDArray[Any] | None = None,
+    titles: tuple[str, str] = OF_CLASSES,
 ) -> str:
     """Return a reliability diagram: accuracy over confidence, one dot per non-empty bin.
 
@@ -381,12 +387,13 @@ def reliability(
         description: text alternative.
         size: width and height of the plotting area in pixels.
         bands: (K, 2) range of each bin's accuracy under perfect calibration, 0 to 1; None for none.
+        titles: of the horizontal and the vertical axis.
     """
     rows = _points(bins, bands)
     domain = alt.Scale(domain=[0, 100], nice=False)
     axis = alt.Axis(values=[0, 25, 50, 75, 100], domain=False, ticks=False)
-    x = alt.X("x:Q", scale=domain, axis=axis, title="confidence, %")
-    y = alt.Y("y:Q", scale=domain, axis=axis, title="accuracy, %")
+    x = alt.X("x:Q", scale=domain, axis=axis, title=titles[0])
+    y = alt.Y("y:Q", scale=domain, axis=axis, title=titles[1])
     diagonal = chart_of([{"x": 0, "y": 0}, {"x": 100, "y": 100}])
     layers: list[Any] = []
     if rows and bands is not None:

@@ -19,8 +19,10 @@ from shrinkproof.report import (
     heat,
     interactive,
     samples,
+    scenes,
     scripts,
     tables,
+    wording,
 )
 from shrinkproof.report.answer import answer
 from shrinkproof.report.certified import certificate
@@ -86,6 +88,8 @@ class Page:
         fronts: fronts within and across networks, as plain values.
         rules: hard rules checked for the choice on the printed images, as plain values.
         images: label -> images that were hit hardest, with what both networks said of them.
+        pictures: index of an image and spelled condition -> its picture as a data link, for images
+            with boxes.
     """
 
     study: str
@@ -113,6 +117,7 @@ class Page:
     fronts: Sequence[Json] = ()
     rules: Sequence[Json] = ()
     images: Mapping[str, Sequence[samples.HitImage]] = field(default_factory=dict)
+    pictures: Mapping[scenes.Shot, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +175,7 @@ def render(page: Page) -> str:
     )
     return environment.get_template("template.html.j2").render(
         page=page,
-        style=Markup(scripts.asset("style.css")),  # our own files, not input
+        style=Markup(_style(view)),  # our own files, not input
         policy=Markup(scripts.policy(draws=axes is not None)),
         script=Markup(scripts.script()),
         bundle=scripts.bundle()[0] if axes else "",
@@ -191,7 +196,10 @@ def render(page: Page) -> str:
         controls=controls(view),
         robustness=maps,
         heat_parts=_open_first(maps, view),
+        detects=view.detects,
+        quality=wording.metric_name(page.quality) if view.detects else "accuracy",
         evidence=evidence(view, page.exhibits, page.margins, page.images),
+        scenes=scenes.scenes(view, page.exhibits, page.pictures),
         calibration=charts.calibration(view, diagrams, page.reliability),
         diagrams=len(diagrams),
         problems_section=PROBLEMS,
@@ -205,6 +213,11 @@ def render(page: Page) -> str:
         texts=texts,
         download=_download(page.records),
     )
+
+
+def _style(view: View) -> str:
+    """Return the style sheet; that of boxes only where there are any."""
+    return scripts.asset("style.css") + (scripts.asset("boxes.css") if view.detects else "")
 
 
 def _open_first(maps: heat.Robustness, view: View) -> tuple[list[heat.HeatMap], list[heat.HeatMap]]:

@@ -33,17 +33,17 @@ _APART: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The error at one severity, in percent, with its interval where one is stated."""
+    """The number at one severity, in percent, with its interval where one is stated."""
 
     severity: int
-    error: float
+    value: float
     low: float | None = None
     high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One candidate: its error over severity.
+    """One candidate: its number over severity.
 
     Attributes:
         label: name of the candidate.
@@ -63,16 +63,23 @@ class Curve:
 
 
 def severity_curves(
-    curves: Sequence[Curve], *, title: str, name: str, size: tuple[int, int], top: float
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    name: str,
+    size: tuple[int, int],
+    top: float,
+    what: str = "error",
 ) -> str:
-    """Return the errors over severity, one line per candidate.
+    """Return a number over severity, one line per candidate.
 
     Args:
         curves: in drawing order.
-        title: what the errors are about; stands in the text alternative.
+        title: what the numbers are about; stands in the text alternative.
         name: identifier of the figure.
         size: width and height of the plotting area in pixels.
-        top: end of the axis of errors, in percent.
+        top: end of the vertical axis, in percent.
+        what: name of the number.
     """
     severities = sorted({point.severity for curve in curves for point in curve.points})
     pad = 0.15 if len(severities) > 1 else 0.5
@@ -86,7 +93,7 @@ def severity_curves(
         "y:Q",
         scale=alt.Scale(domain=[0, top], nice=False),
         axis=alt.Axis(tickCount=4, domain=False, ticks=False),
-        title="error, %",
+        title=f"{what}, %",
     )
     color = alt.Color("color:N", scale=None, legend=None)
     rows: list[dict[str, Any]] = [
@@ -95,7 +102,7 @@ def severity_curves(
             "who": candidate_mark(curve.number),
             "color": curve.color,
             "x": p.severity,
-            "y": round(p.error, 2),
+            "y": round(p.value, 2),
         }
         for place, curve in enumerate(curves)
         for p in curve.points
@@ -125,11 +132,12 @@ def severity_curves(
         layers.append(line.encode(x=x, y=y, color=color, detail="line:N"))
     dots = numbered(chart_of(rows).mark_circle(size=26, opacity=1, aria=True))
     layers.append(dots.encode(x=x, y=y, color=color))
-    last = "; ".join(f"{curve.label} {curve.points[-1].error:.1f} %" for curve in curves)
+    named = what[:1].upper() + what[1:]
+    last = "; ".join(f"{curve.label} {curve.points[-1].value:.1f} %" for curve in curves)
     return svg(
         alt.layer(*layers).properties(width=size[0], height=size[1]),
         name=name,
-        description=f"Error over severity, {title}. At severity {severities[-1]}: {last}",
+        description=f"{named} over severity, {title}. At severity {severities[-1]}: {last}",
     )
 
 

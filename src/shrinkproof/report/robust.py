@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from shrinkproof.metrics.detection.names import MPC, MPC_OF_BASELINE, RPC
 from shrinkproof.metrics.robustness import GROUPS
 from shrinkproof.report import wording
 from shrinkproof.report.rows import Cell, Place
-from shrinkproof.report.view import CLEAN, PROBLEMS, Column, View
+from shrinkproof.report.view import CLEAN, CORRUPTED, PROBLEMS, Column, View
 
 TOTALS: Final = (
     "robustness.mean_error",
@@ -23,6 +24,9 @@ TOTALS: Final = (
     "robustness.effective",
 )
 """Numbers of the table, in its order."""
+
+OF_DETECTORS: Final = (MPC, RPC, MPC_OF_BASELINE)
+"""The same for detectors; an mPC never stands without its rPC."""
 
 _JUDGED: Final = ("robustness.relative", "robustness.effective")
 """Differences themselves: their intervals are judged against zero."""
@@ -81,6 +85,7 @@ def totals(view: View) -> RobustTable:
     """Return the numbers over all corruptions, one line per candidate."""
     wanted = [Column(view.rows.quality, CLEAN)]
     wanted += [Column(metric, place) for metric in TOTALS for place in view.rows.places(metric)[:1]]
+    wanted += [Column(metric, CORRUPTED) for metric in OF_DETECTORS if view.rows.places(metric)]
     columns = view.known(wanted)
     if not any(column.place != CLEAN for column in columns):
         return RobustTable((), ())
@@ -93,26 +98,36 @@ def totals(view: View) -> RobustTable:
 
 
 def groups(view: View) -> RobustTable:
-    """Return the mean errors of the groups of corruptions; nothing for fewer than two groups."""
-    known = view.rows.places("robustness.error")
-    columns = view.known(Column("robustness.error", (g, 0)) for g in GROUPS if (g, 0) in known)
+    """Return the means of the groups of corruptions; nothing for fewer than two groups.
+
+    Those of classifiers are errors, those of detectors mPC with rPC beside it.
+    """
+    metric = MPC if view.detects else "robustness.error"
+    known = view.rows.places(metric)
+    columns = view.known(Column(metric, (g, 0)) for g in GROUPS if (g, 0) in known)
     return RobustTable(columns, _lines(view, columns)) if len(columns) > 1 else RobustTable((), ())
 
 
 def single(view: View) -> SingleTable:
-    """Return the corruption errors beside their differences, of the most important candidates."""
-    places: list[Place] = [p for p in view.rows.places(_SINGLE[0]) if not p[1]]
+    """Return two numbers of each corruption, of the most important candidates.
+
+    Those of classifiers are corruption errors beside their differences, those of detectors mPC
+    beside rPC.
+    """
+    pair = (MPC, RPC) if view.detects else _SINGLE
+    names = (*GROUPS, CORRUPTED[0]) if view.detects else ()
+    places: list[Place] = [p for p in view.rows.places(pair[0]) if not p[1] and p[0] not in names]
     takers = [
         c.label
         for c in view.candidates
-        if c.role == "recipe"
-        and any(view.value(c.label, Column(_SINGLE[0], p)).value is not None for p in places)
+        if c.role in (("recipe", "baseline") if view.detects else ("recipe",))
+        and any(view.value(c.label, Column(pair[0], p)).value is not None for p in places)
     ]
     labels = view.important(takers, _DETAIL_LIMIT)
     lines = tuple(
         (
             place[0].replace("_", " "),
-            tuple(view.value(label, Column(m, place)) for label in labels for m in _SINGLE),
+            tuple(view.value(label, Column(m, place)) for label in labels for m in pair),
         )
         for place in places
     )
@@ -135,9 +150,12 @@ def _cell(view: View, label: str, column: Column) -> RobustCell:
     worst = _WORST.search(value.note) if column.metric == "robustness.worst_error" else None
     if column.metric in _JUDGED:
         value = _signed(view, label, column)
-    changed = ("robustness.mean_error", "robustness.error")
+    changed = ("robustness.mean_error", "robustness.error", *OF_DETECTORS)
     change = view.change(label, column) if column.metric in changed else None
     about = worst.group(1).replace("_", " ") if worst else ""
+    if column.metric == MPC and column.place != CORRUPTED:
+        relative = Column(RPC, column.place)
+        about = f"{relative.title} {view.value(label, relative).text}"
     return RobustCell(value, about, change)
 
 
@@ -153,12 +171,12 @@ def _signed(view: View, label: str, column: Column) -> Cell:
 def _notes(view: View, columns: tuple[Column, ...]) -> tuple[str, ...]:
     """Return what numbers are relative to, and where a denominator is small; each text once."""
     told: dict[str, list[str]] = {}
-    relative = ("robustness.mce", "robustness.relative_mce", "robustness.mce_alexnet")
+    relative = ("robustness.mce", "robustness.relative_mce", "robustness.mce_alexnet", MPC)
     for column in columns:
         for label in view.labels if column.metric in relative else ():
             cell = view.value(label, column)
             if cell.value is not None and cell.note:
-                names = told.setdefault(_sentence(cell.note), [])
+                names = told.setdefault(_sentence(view, cell.note), [])
                 names += [column.title] if column.title not in names else []
     return (
         *(f"{' and '.join(names)}: {text}" for text, names in told.items()),
@@ -174,12 +192,14 @@ def _undefined(view: View, columns: tuple[Column, ...]) -> Iterator[str]:
     if gaps:
         label, cell = gaps[0]
         more = f" ({len(gaps) - 1} more in section {PROBLEMS})" if len(gaps) > 1 else ""
-        yield f"Effective robustness of {view.short[label]}: {_sentence(cell.note)}{more}"
+        yield f"Effective robustness of {view.short[label]}: {_sentence(view, cell.note)}{more}"
 
 
-def _sentence(note: str) -> str:
+def _sentence(view: View, note: str) -> str:
     """Return what a note says about the ratio, with the names of corruptions in words."""
     note = wording.without_interval(note)
+    if view.detects:
+        note = note.replace(view.rows.quality, wording.metric_name(view.rows.quality))
     for name in corruption_names():
         note = note.replace(name, name.replace("_", " "))
     return f"{note.removesuffix('.')}."

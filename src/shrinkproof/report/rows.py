@@ -15,6 +15,7 @@ import polars as pl
 
 from shrinkproof import records
 from shrinkproof.errors import UsageError
+from shrinkproof.metrics.detection.names import MISS_RATE
 from shrinkproof.metrics.names import CHANGE, bare_name, without_prefixes
 from shrinkproof.records import COLUMNS
 from shrinkproof.report import wording
@@ -31,7 +32,9 @@ _USED: Final = (
 )
 """Columns that the page reads."""
 
-_SLICED: Final = f"^({CHANGE.replace('.', '[.]')}accuracy[.]recall$|saliency[.])"
+_SLICED: Final = f"^(({CHANGE})?{MISS_RATE}$|{CHANGE}accuracy.recall$|saliency.)".replace(
+    ".", "[.]"
+)
 """Metrics of parts of the images that the page shows."""
 
 

@@ -1,13 +1,18 @@
-"""Severity curves: how fast each candidate loses accuracy, over all corruptions and by group."""
+"""Severity curves: how fast each candidate gets worse, over all corruptions and by group.
+
+Of classifiers they show errors, of detectors the average precision.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from shrinkproof.metrics.robustness import GROUPS, corruptions_of
 from shrinkproof.records import Condition
+from shrinkproof.report import wording
 from shrinkproof.report.figures import CHOSEN, INK
 from shrinkproof.report.plots import PALETTE, Curve, Point, severity_curves
 from shrinkproof.report.rows import Row
@@ -38,6 +43,7 @@ class Curves:
     """The curves of one model.
 
     Attributes:
+        what: name of the number.
         model: name of the model; empty where the study has one.
         key: which line is whose.
         mean: figure over all corruptions.
@@ -46,6 +52,7 @@ class Curves:
         others: candidates without a line.
     """
 
+    what: str
     model: str
     key: tuple[Key, ...]
     mean: str
@@ -67,24 +74,27 @@ def _of_model(view: View, model: str, number: int) -> Curves | None:
     takers = [
         c.label
         for c in view.candidates
-        if c.model == model and c.role != "control" and _errors(view, c.label)
+        if c.model == model and c.role != "control" and _measured(view, c.label)
     ]
     # One of the colors is the baseline's alone.
     has_baseline = any(view.by_label[label].role == "baseline" for label in takers)
     labels = view.important(takers, CURVE_LIMIT if has_baseline else CURVE_LIMIT - 1)
     key = _key(view, labels)
-    errors = {label: _errors(view, label) for label in labels}
-    names = corruptions_of(condition for found in errors.values() for condition in found)
+    numbers = {label: _measured(view, label) for label in labels}
+    names = corruptions_of(condition for found in numbers.values() for condition in found)
     groups = {group: [n for n in members if n in names] for group, members in GROUPS.items()}
     grouped = {name for members in groups.values() for name in members}
     groups["other"] = [name for name in names if name not in grouped]
-    everything = _lines(key, errors, names)
+    draw = partial(_lines, key, numbers, is_turned=not view.detects)
+    everything = draw(names)
     if not everything:
         return None
-    parts = {g: _lines(key, errors, members) for g, members in groups.items() if members}
+    parts = {g: draw(members) for g, members in groups.items() if members}
     parts = {group: lines for group, lines in parts.items() if lines} if len(parts) > 1 else {}
     top = _top(list(parts.values()))
+    what = wording.metric_name(view.rows.quality) if view.detects else "error"
     return Curves(
+        what=what,
         model=model if len(view.models) > 1 else "",
         key=tuple(key.values()),
         mean=severity_curves(
@@ -93,12 +103,18 @@ def _of_model(view: View, model: str, number: int) -> Curves | None:
             name=f"severity-{number}",
             size=_LARGE,
             top=_top([everything]),
+            what=what,
         ),
         groups=tuple(
             (
                 f"{group}, {_count(groups[group])}",
                 severity_curves(
-                    lines, title=group, name=f"severity-{number}-{group}", size=_SMALL, top=top
+                    lines,
+                    title=group,
+                    name=f"severity-{number}-{group}",
+                    size=_SMALL,
+                    top=top,
+                    what=what,
                 ),
             )
             for group, lines in parts.items()
@@ -130,7 +146,7 @@ def _name(view: View, label: str) -> str:
     return view.short[label].removeprefix(f"{view.by_label[label].model}/")
 
 
-def _errors(view: View, label: str) -> dict[Condition, Row]:
+def _measured(view: View, label: str) -> dict[Condition, Row]:
     found = {}
     for corruption, severity in view.rows.places(view.rows.quality):
         row = view.rows.find(label, view.rows.quality, (corruption, severity)) if severity else None
@@ -141,12 +157,14 @@ def _errors(view: View, label: str) -> dict[Condition, Row]:
 
 def _lines(
     key: Mapping[str, Key],
-    errors: Mapping[str, Mapping[Condition, Row]],
+    numbers: Mapping[str, Mapping[Condition, Row]],
     members: Sequence[str],
+    *,
+    is_turned: bool,
 ) -> list[Curve]:
     lines = []
     for label, one in key.items():
-        points = _points(errors[label], members)
+        points = _points(numbers[label], members, is_turned=is_turned)
         if points:
             lines.append(
                 Curve(one.label, one.color, one.is_dashed, one.is_chosen, points, one.number)
@@ -154,32 +172,38 @@ def _lines(
     return lines
 
 
-def _points(errors: Mapping[Condition, Row], members: Sequence[str]) -> tuple[Point, ...]:
+def _points(
+    numbers: Mapping[Condition, Row], members: Sequence[str], *, is_turned: bool
+) -> tuple[Point, ...]:
     """Return the mean over corruptions at each severity at which none of them is missing."""
+
+    def shown(value: float) -> float:
+        return 1 - value if is_turned else value
+
     points = []
     for severity in range(1, 6):
-        rows = [errors.get(Condition(name, severity)) for name in members]
+        rows = [numbers.get(Condition(name, severity)) for name in members]
         known = [row for row in rows if row is not None]
         if not known or len(known) < len(rows):
             continue
-        error = 100 * sum(1 - row["value"] for row in known) / len(known)
+        value = 100 * sum(shown(row["value"]) for row in known) / len(known)
         only = known[0] if len(known) == 1 else None
         if only is None or only["low"] is None or only["high"] is None:
-            points.append(Point(severity, error))
+            points.append(Point(severity, value))
         else:
-            ends = (100 * (1 - only["high"]), 100 * (1 - only["low"]))
-            points.append(Point(severity, error, *ends))
+            ends = sorted(100 * shown(only[end]) for end in ("low", "high"))
+            points.append(Point(severity, value, *ends))
     return tuple(points)
 
 
 def _top(groups: Sequence[Sequence[Curve]]) -> float:
     """Return the end of the axis that all figures of a model share."""
-    errors = [
+    values = [
         value
         for lines in groups
         for line in lines
         for point in line.points
-        for value in (point.error, point.high)
+        for value in (point.value, point.high)
         if value is not None
     ]
-    return min(100.0, 10.0 * (int(max(errors, default=0.0) / 10) + 1))
+    return min(100.0, 10.0 * (int(max(values, default=0.0) / 10) + 1))

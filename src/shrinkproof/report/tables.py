@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from shrinkproof.metrics.names import NULL_P, without_prefixes
+from shrinkproof.metrics.names import NULL_MEAN, NULL_P, without_prefixes
 from shrinkproof.report import wording
 from shrinkproof.report.rows import Cell, Place, Unusual, label_of, reason_of
 from shrinkproof.report.view import CLEAN, CORRUPTED, Column, View
@@ -23,7 +23,7 @@ _WIDEST: Final = 7
 """Columns of one table of further metrics."""
 _OWN_SECTION: Final = (
     *("calibration.", "selective.", "robustness.", "flips.", "saliency.", "fidelity.", "cost."),
-    "accuracy.recall",
+    *("accuracy.recall", "boxes.", "detection.d_ece", "detection.laece", "detection.laace"),
 )
 """Metrics that the other sections show."""
 
@@ -37,6 +37,7 @@ class Measured:
     value: Cell
     change: Cell | None = None
     factor: str = ""
+    chance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,22 @@ def _line(
 def _measured(view: View, label: str, column: Column) -> Measured:
     if column.metric.startswith("cost."):
         return Measured(view.value(label, column), factor=view.factor(label, column.metric))
-    return Measured(view.value(label, column), change=view.change(label, column))
+    return Measured(
+        view.value(label, column),
+        change=view.change(label, column),
+        chance=_chance(view, label, column),
+    )
+
+
+def _chance(view: View, label: str, column: Column) -> str:
+    """Return what a calibrated detector would show instead of its error; else empty.
+
+    Errors of classifiers stand beside chance in their own section.
+    """
+    if not view.detects or column.metric != view.calibration:
+        return ""
+    level = view.value(label, Column(NULL_MEAN + column.metric, column.place))
+    return "" if level.value is None else f"chance {level.text}"
 
 
 def _tags(view: View, candidate: Candidate) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from shrinkproof.metrics.detection.names import MPC, MPC_OF_BASELINE, RPC
 from shrinkproof.metrics.names import CHANGE
 from shrinkproof.report import wording
 from shrinkproof.report.rows import Cell, Place, Rows, cell_of, short_names, verdict_of
@@ -83,9 +84,19 @@ class View:
         self._baselines = {c.model: c.label for c in self.candidates if c.role == "baseline"}
 
     @property
+    def detects(self) -> bool:
+        """Whether the networks answer with boxes."""
+        return self.rows.quality.startswith("detection.")
+
+    @property
     def calibration(self) -> str:
         """Calibration error as the study spells it, with its settings."""
-        return self.rows.spelled("calibration.ece")
+        return self.rows.spelled("detection.d_ece" if self.detects else "calibration.ece")
+
+    @property
+    def robustness(self) -> Column:
+        """The number over all corruptions that candidates are compared by."""
+        return Column(MPC if self.detects else "robustness.mean_error", CORRUPTED)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -122,6 +133,9 @@ class View:
             for metric in ("robustness.mean_error", "robustness.mce")
             for place in self.rows.places(metric)[:1]
         ]
+        if self.detects:  # an mPC without its rPC says nothing about robustness
+            pooled = [Column(metric, CORRUPTED) for metric in (MPC, RPC, MPC_OF_BASELINE)]
+            pooled = [column for column in pooled if self.rows.places(column.metric)]
         calibration = [
             Column(self.calibration, place)
             for place in (CLEAN, CORRUPTED)
@@ -181,10 +195,11 @@ class View:
         """Return the change against the baseline; None for the baseline or without numbers.
 
         A change that the study measured is printed with its interval. Otherwise the two values
-        are subtracted here, and the result is marked as calculated and not judged.
+        are subtracted here, and the result is marked as calculated and not judged. What is relative
+        to the baseline itself has none.
         """
         base = self.baseline(label)
-        if base is None or base == label:
+        if base is None or base == label or column.metric == MPC_OF_BASELINE:
             return None
         row = self.rows.find(label, CHANGE + column.metric, column.place)
         if row is not None:

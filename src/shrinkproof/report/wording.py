@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from shrinkproof.metrics.detection.names import ISOTONIC, PLATT
 from shrinkproof.metrics.names import (
     ACROSS_REPEATS,
     ACROSS_REPEATS_SD,
@@ -93,11 +94,36 @@ _NAMES: Final = {
     "robustness.retention": "Accuracy kept under corruption",
     "robustness.relative": "Relative robustness",
     "robustness.effective": "Effective robustness",
+    "robustness.mpc": "mPC",
+    "robustness.rpc": "rPC",
+    "robustness.mpc_of_baseline": "mPC over the baseline's AP",
+    "detection.ap": "AP",
+    "detection.ap50": "AP at IoU 0.50",
+    "detection.ap75": "AP at IoU 0.75",
+    "detection.ap_small": "AP, small objects",
+    "detection.ap_medium": "AP, medium objects",
+    "detection.ap_large": "AP, large objects",
+    "detection.ar1": "AR, 1 detection",
+    "detection.ar10": "AR, 10 detections",
+    "detection.ar100": "AR, 100 detections",
+    "detection.ar_small": "AR, small objects",
+    "detection.ar_medium": "AR, medium objects",
+    "detection.ar_large": "AR, large objects",
+    "detection.d_ece": "Detection calibration error (D-ECE)",
+    "detection.laece": "Localization-aware calibration error (LaECE)",
+    "detection.laace": "Localization-aware error per box (LaACE)",
+    "boxes.threshold": "Score threshold",
+    "boxes.miss_rate": "Missed objects",
+    "boxes.false_per_image": "Wrong boxes per image",
+    "boxes.lost": "Lost boxes",
+    "boxes.new": "New boxes per image",
+    "boxes.flipped": "Boxes of another class",
     "saliency.hcc": "Heat-map correlation (HCC)",
     "saliency.hcc_spread": "Spread of HCC",
     "saliency.hcc_common": "HCC on common images",
     "saliency.hcc_zero": "HCC with undefined as 0",
     "saliency.undefined": "Undefined heat maps",
+    "saliency.unmatched": "Boxes without counterpart",
     "saliency.spearman": "Rank correlation of heat maps",
     "saliency.cosine": "Cosine of heat maps",
     "saliency.ssim": "SSIM of heat maps",
@@ -124,6 +150,8 @@ _PREFIXED: Final = {
     FROM_CONTROL: "Change from the control of {}",
     SCALED: "{} after temperature scaling",
     SCALED_BY_BASELINE: "{} with the baseline's temperature",
+    ISOTONIC: "{} after isotonic regression",
+    PLATT: "{} after Platt scaling",
     NULL_MEAN: "{} of a calibrated model, mean",
     NULL_Q95: "{} of a calibrated model, 95 % quantile",
     NULL_P: "p-value of calibration, {}",
@@ -144,10 +172,15 @@ _PERCENT_RATIOS: Final = {
     "robustness.ce",
     "robustness.relative_ce",
     "robustness.retention",
+    "robustness.rpc",
+    "robustness.mpc_of_baseline",
 }
 _ABOUT_INTERVAL: Final = re.compile("interval|resampl|the spread rests")
 _NOT_PERCENT: Final = {"accuracy.brier"}
-_FINE: Final = ("calibration.", "fidelity.", "selective.", "flips.")
+_FINE: Final = (
+    *("calibration.", "fidelity.", "selective.", "flips."),
+    *("detection.d_ece", "detection.laece", "detection.laace"),
+)
 """Families printed with two decimals of percent: 99.95 % must not become 100.0 %."""
 _TIMES: Final = "cost."
 """Only ratios of two costs are printed with the sign of multiplication."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from shrinkproof.errors import UsageError
+from shrinkproof.metrics.detection.names import MPC, RPC
 from shrinkproof.metrics.spelling import described
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Better
@@ -230,15 +231,26 @@ def _shared(pair: Pair) -> list[Condition]:
 def _means(pair: Pair) -> list[Selector]:
     if not _shared(pair):
         return []
-    return [Selector(MEAN_ERROR), *(Selector(m, CORRUPTED) for m in _metrics(pair))]
+    overall = (
+        [Selector(m, CORRUPTED) for m in (MPC, RPC)]
+        if _is_of_boxes(pair)
+        else [Selector(MEAN_ERROR)]
+    )
+    return [*overall, *(Selector(m, CORRUPTED) for m in _metrics(pair))]
 
 
 def _corruptions(pair: Pair) -> list[Selector]:
-    return [Selector(ERROR, name) for name in dict.fromkeys(c.corruption for c in _shared(pair))]
+    metric = MPC if _is_of_boxes(pair) else ERROR
+    return [Selector(metric, name) for name in dict.fromkeys(c.corruption for c in _shared(pair))]
 
 
 def _conditions(pair: Pair) -> list[Selector]:
-    return [Selector(ACCURACY, c.corruption, c.severity) for c in _shared(pair)]
+    metric = pair.first.results.spec.quality if _is_of_boxes(pair) else ACCURACY
+    return [Selector(metric, c.corruption, c.severity) for c in _shared(pair)]
+
+
+def _is_of_boxes(pair: Pair) -> bool:
+    return pair.first.results.spec.task == "detection"
 
 
 def _rows(pair: Pair, selectors: Sequence[Selector]) -> Iterator[Row]:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from shrinkproof import __version__
-from shrinkproof.metrics.calibration import reliability
-from shrinkproof.predictions import ClassificationPredictions
-from shrinkproof.records import Candidate, Change, Condition, Json
+from shrinkproof.records import Candidate, Change, Json
 from shrinkproof.report.page import Page
 from shrinkproof.results.deciding import with_trades
+from shrinkproof.results.diagrams import diagrams
 from shrinkproof.results.hits import images_hit_hardest
+from shrinkproof.results.scenes import scene_pictures
 
 if TYPE_CHECKING:
     from shrinkproof.results.reading import Results
-
-BINS = 15
-"""Bins of the reliability diagrams, as many as the default calibration error has."""
-
-Diagram = tuple[str, Literal["clean", "corrupted"]]
 
 
 def make_page(results: Results) -> Page:
@@ -34,7 +29,7 @@ def make_page(results: Results) -> Page:
         candidates=results.candidates,
         decision=results.decision and with_trades(results, results.decision),
         decision_objectives=tuple(str(o.selector) for o in results.objectives),
-        reliability=dict(_diagrams(results)),
+        reliability=dict(diagrams(results)),
         exhibits=_exhibits(results),
         margins=dict(results.spec.measure.margins),
         changes={c.label: _changes(results, c) for c in results.candidates},
@@ -53,30 +48,8 @@ def make_page(results: Results) -> Page:
         fronts=[front.as_json() for front in results.fronts],
         rules=[rule.as_json() for rule in results.rules_on_report],
         images=images_hit_hardest(results),
+        pictures=scene_pictures(results),
     )
-
-
-def _diagrams(results: Results) -> Iterator[tuple[Diagram, Any]]:
-    """Yield the bins of every candidate on clean images, and on all corrupted ones together."""
-    cells: dict[tuple[str, bool], dict[Condition, str]] = {}
-    for shard in results.shards.values():
-        cell = shard.cell
-        if (cell.evaluator, cell.form, cell.split) == ("scores", results.form, results.printing):
-            group = cells.setdefault((cell.candidate, cell.condition.is_clean), {})
-            group[cell.condition] = cell.key
-    for (candidate, is_clean), keys in cells.items():
-        pooled = reliability(_stored(results, keys), bins=BINS)
-        if len(pooled.count):
-            kind: Literal["clean", "corrupted"] = "clean" if is_clean else "corrupted"
-            yield (results.by_key[candidate].label, kind), pooled
-
-
-def _stored(results: Results, keys: Mapping[Condition, str]) -> Iterator[ClassificationPredictions]:
-    """Yield predictions one condition at a time: all together may not fit into memory."""
-    for condition in sorted(keys):
-        found = results.store.read_logits(keys[condition])
-        if found is not None:
-            yield found
 
 
 def _exhibits(results: Results) -> dict[str, list[Json]]:

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.spelling import metric_of, name_of
 from shrinkproof.predictions import DetectionPredictions, Predictions
 from shrinkproof.records import Condition
 from shrinkproof.results.pixels import (
@@ -201,7 +203,7 @@ class Pair:
 
     def change(self, selector: Selector, level: float = LEVEL) -> Compared:
         """Return the second candidate's number minus the first's."""
-        return self._combined(selector, level, lambda b, a: b - a, self._difference)
+        return self._combined(selector, level, _minus, self._difference)
 
     def ratio(self, selector: Selector, level: float = LEVEL) -> Compared:
         """Return the second candidate's number divided by the first's."""
@@ -256,15 +258,32 @@ class Pair:
             return Interval(reason=f"no unpaired interval of {selector} has been tested"), not why
         weights, images = self.weights(self.first), self.first.images
         assert images is not None, "the images are the same in both"
+        units = group_count(images.groups) or len(images)
+        tested = self._change_interval(selector, weights, units)
+        if tested is not None and level == LEVEL and combine is _minus:
+            return tested, True
         own, other = (side.replicated(selector, weights) for side in (self.first, self.second))
         if own is None or other is None:
             return Interval(reason=f"no interval of a change of {selector} has been tested"), True
-        units = group_count(images.groups) or len(images)
         return replicated_interval(calculated(combine, other, own), units, level), True
+
+    def _change_interval(
+        self, selector: Selector, weights: NDArray[np.float32], units: int
+    ) -> Interval | None:
+        """Return the interval that a metric has for its change; None where it has none."""
+        places = self.first.places(selector)
+        metric: Any = metric_of(selector.metric) if name_of(selector.metric) in METRICS else None
+        if selector.part or len(places) != 1 or not hasattr(metric, "change_interval"):
+            return None
+        own, other = (side.predictions(places[0]) for side in (self.first, self.second))
+        if own is None or other is None:
+            return None
+        found: Interval = metric.change_interval(other, own, weights, units)
+        return found
 
     def _difference(self, selector: Selector, level: float) -> tuple[Interval, bool]:
         if isinstance(self.first.images, DetectionPredictions):
-            return self._of_boxes(selector, level, lambda b, a: b - a)
+            return self._of_boxes(selector, level, _minus)
         own, other = self.first.terms(selector), self.second.terms(selector)
         if own is None or other is None:
             return Interval(reason=f"{selector} is known as a number only, not per image"), False
@@ -304,6 +323,10 @@ class Pair:
             self.stated(self.second, other, selector.part, level),
         )
         return _between(numbers[1].value, ends[1], numbers[0].value, ends[0], is_ratio=is_ratio)
+
+
+def _minus(b: Any, a: Any) -> Any:
+    return b - a
 
 
 def _same_truth(a: Predictions, b: Predictions) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures of a run: its images hit hardest, as small PNG files beside the numbers."""
+"""Pictures of a run: the images that its page shows, as small files beside the numbers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ INDEX: Final = f"{FOLDER}/index.json"
 """Name of a picture -> identity of what it shows."""
 
 
-def picture_name(split: str, index: int, condition: Condition) -> str:
+ENDINGS: Final = (".png", ".webp")
+"""Small pictures of classified images, and larger ones on which boxes are drawn."""
+
+
+def picture_name(split: str, index: int, condition: Condition, ending: str = ENDINGS[0]) -> str:
     """Return the file name of a picture, ``report-417-fog-3.png``."""
     place = "-".join(str(condition).split(":"))
-    return f"{split}-{index}-{place}.png"
+    return f"{split}-{index}-{place}{ending}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Pictures:
         return found if isinstance(found, dict) else {}
 
     def find(self, split: str, index: int, condition: Condition | str) -> bytes | None:
-        """Return the PNG of an image under a condition, or None where there is no picture.
+        """Return the picture of an image under a condition, or None where there is none.
 
         Args:
             split: part of the data.
@@ -53,8 +57,9 @@ class Pictures:
             ValueError: the text is no condition.
         """
         at = Condition.parse(condition) if isinstance(condition, str) else condition
-        name = picture_name(split, index, at)
-        if name not in self.known:
+        names = [picture_name(split, index, at, ending) for ending in ENDINGS]
+        name = next((name for name in names if name in self.known), "")
+        if not name:
             return None
         try:
             return (self.store.path / FOLDER / name).read_bytes()

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from shrinkproof.metrics.agreement import METRICS as AGREEMENT
-from shrinkproof.metrics.agreement import UNMATCHED
-from shrinkproof.metrics.agreement import spelled_for
+from shrinkproof.metrics.agreement import UNMATCHED, spelled_for
 from shrinkproof.metrics.names import SCALED, SCALED_BY_BASELINE
 from shrinkproof.metrics.robustness import GROUPS
 from shrinkproof.metrics.spelling import described

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.metrics import METRICS
-from shrinkproof.metrics.detection.names import MPC
+from shrinkproof.metrics.detection.names import MPC, RPC
 from shrinkproof.metrics.names import bare_name
 from shrinkproof.metrics.robustness import GROUPS, mean_terms
 from shrinkproof.metrics.spelling import metric_of, name_of
@@ -199,20 +199,27 @@ class Side:
             selector: the number.
             weights: (R, N) how often each image stands in each resampled data set.
         """
+        if selector.metric == RPC:
+            parts = (replace(selector, metric=MPC), Selector(self.results.spec.quality, "clean"))
+            mpc, clean = (self.replicated(part, weights) for part in parts)
+            return None if mpc is None or clean is None else calculated(np.divide, mpc, clean)
         metric = self.results.spec.quality if selector.metric == MPC else selector.metric
         made: Any = metric_of(metric) if name_of(metric) in METRICS else None
         if selector.part or not hasattr(made, "replicated") or hasattr(made, "interval"):
             return None
         corrupted = replace(selector, condition=selector.condition or CORRUPTED)
         places = self.places(corrupted if selector.metric == MPC else selector)
-        numbers = []
+        numbers: dict[str, list[Replicated]] = {}
         for condition in places:
             predictions = self.predictions(condition)
             found = None if predictions is None else made.replicated(predictions, weights)
             if not isinstance(found, Replicated):
                 return None
-            numbers.append(found)
-        return calculated(lambda *n: sum(n) / len(n), *numbers) if numbers else None
+            place = condition.corruption if selector.metric == MPC else ""
+            numbers.setdefault(place, []).append(found)
+        # mPC is the mean over corruptions of the mean over their severities.
+        means = [calculated(_mean_of, *each) for each in numbers.values()]
+        return calculated(_mean_of, *means) if means else None
 
     def _of_errors(self, selector: Selector) -> Terms | None:
         """Return the terms of an error under corruption; none for those relative to others."""
@@ -221,6 +228,10 @@ class Side:
         numbers = corrupted_numbers(self.totals.errors)
         found = numbers.get((selector.metric, selector.condition or CORRUPTED, 0))
         return None if found is None or isinstance(found.terms, Undefined) else found.terms
+
+
+def _mean_of(*numbers: Any) -> Any:
+    return sum(numbers) / len(numbers)
 
 
 def _mean(found: Sequence[Terms | None]) -> Terms | None:

@@ -25,7 +25,8 @@ class Replicated:
 
     Attributes:
         value: the number on the data set as it is.
-        values: (R,) float64; NaN where a resampled data set leaves it undefined.
+        values: (R,) float64, or moved around the value where the metric says so; NaN where a
+            resampled data set leaves it undefined.
     """
 
     value: float

@@ -1,10 +1,11 @@
-"""Small pictures of the images that compression hit hardest, made once and kept with the run."""
+"""Pictures of the images that the page shows, made once and kept with the run."""
 
 from __future__ import annotations
 
 import io
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,10 +18,11 @@ from shrinkproof.evaluators.world import World
 from shrinkproof.records import Condition, Failure, Json, key_of
 from shrinkproof.results import Results
 from shrinkproof.results.hits import mildest
-from shrinkproof.results.pictures import FOLDER, INDEX, Pictures, picture_name
+from shrinkproof.results.pictures import ENDINGS, FOLDER, INDEX, Pictures, picture_name
 from shrinkproof.store import Store
 from shrinkproof.study.inputs import Inputs
 from shrinkproof.study.progress import Progress
+from shrinkproof.summary.detection.pictures import IMAGES, SCENES
 from shrinkproof.summary.exemplars import EXEMPLARS
 
 VERSION: Final = 1
@@ -29,6 +31,12 @@ VERSION: Final = 1
 LONGEST: Final = 96
 """Pixels of the longest side of a picture; larger images are reduced, smaller ones kept."""
 
+LONGEST_WITH_BOXES: Final = 320
+"""The same of pictures on which boxes are drawn."""
+
+QUALITY: Final = 80
+"""Quality of pictures on which boxes are drawn, of 100."""
+
 MOST: Final = 400
 """Pictures of a run; with more candidates the last ones go without."""
 
@@ -36,11 +44,36 @@ Shot = tuple[str, int, Condition]
 """Split, index of the image in its source, condition."""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How pictures are kept.
+
+    Attributes:
+        longest: pixels of the longest side.
+        ending: of their files.
+    """
+
+    longest: int
+    ending: str
+
+    def name(self, shot: Shot) -> str:
+        """Return the file name of a picture."""
+        return picture_name(*shot, self.ending)
+
+
+PLAIN: Final = Look(LONGEST, ENDINGS[0])
+"""Classified images, kept as PNG."""
+
+WITH_BOXES: Final = Look(LONGEST_WITH_BOXES, ENDINGS[1])
+"""Images on which boxes are drawn, kept as WebP: PNG needs about ten times the bytes."""
+
+
 def keep_pictures(results: Results, inputs: Inputs, progress: Progress) -> None:
     """Make the pictures that the run lacks and remove those that nobody shows any more.
 
     Each image hit hardest has one under clean conditions and one under the mildest condition in
-    which it is lost. Pictures that cannot be made cost the run nothing but a warning.
+    which it is lost; of detectors, under the conditions in which its boxes are shown. Pictures that
+    cannot be made cost the run nothing but a warning.
 
     Args:
         results: the measured run.
@@ -63,20 +96,47 @@ def wanted_of(exemplars: Iterable[Json]) -> tuple[Shot, ...]:
     return tuple(found)
 
 
+def wanted_with_boxes(scenes: Iterable[Json], hits: Iterable[Json]) -> tuple[Shot, ...]:
+    """Return which pictures the exhibits of detectors need, each once.
+
+    Args:
+        scenes: images side by side, clean and corrupted.
+        hits: images hit hardest, each under one condition.
+    """
+    found: dict[Shot, None] = {}
+    for exhibit in scenes:
+        for image in exhibit["images"]:
+            places = ["clean", *([image["condition"]] if image["condition"] else [])]
+            for at in map(Condition.parse, places):
+                found[exhibit["split"], image["index"], at] = None
+    for exhibit in hits:
+        for image in exhibit["images"]:
+            at = Condition.parse(image["condition"])
+            found[exhibit["split"], image["index"], at] = None
+    return tuple(found)[:MOST]
+
+
+def _wanted(results: Results) -> tuple[tuple[Shot, ...], Look]:
+    if results.spec.task == "detection":
+        found = wanted_with_boxes(results.exhibits(SCENES), results.exhibits(IMAGES))
+        return found, WITH_BOXES
+    return wanted_of(results.exhibits(EXEMPLARS)), PLAIN
+
+
 def _keep(results: Results, inputs: Inputs, progress: Progress) -> None:
     store = results.store
-    wanted = wanted_of(results.exhibits(EXEMPLARS))
+    wanted, look = _wanted(results)
     known = Pictures(store).known
     if not wanted and not known:
         return
-    names = dict(_identities(results, wanted))
-    missing = [shot for shot in wanted if not _is_there(store, picture_name(*shot), names, known)]
+    names = dict(_identities(results, wanted, look))
+    missing = [shot for shot in wanted if not _is_there(store, look.name(shot), names, known)]
     if missing:
-        _make(store, _Worlds(inputs), missing, progress)
+        _make(store, _Worlds(inputs), missing, look, progress)
     if names != known:
         store.write_json(INDEX, names)
-        for path in (store.path / FOLDER).glob("*.png"):
-            if path.name not in names:
+        for path in (store.path / FOLDER).iterdir():
+            if path.suffix in ENDINGS and path.name not in names:
                 path.unlink(missing_ok=True)
 
 
@@ -84,7 +144,7 @@ def _is_there(store: Store, name: str, wanted: Mapping[str, str], known: Mapping
     return known.get(name) == wanted[name] and (store.path / FOLDER / name).is_file()
 
 
-def _identities(results: Results, wanted: Iterable[Shot]) -> Iterator[tuple[str, str]]:
+def _identities(results: Results, wanted: Iterable[Shot], look: Look) -> Iterator[tuple[str, str]]:
     """Yield the name of each picture and what decides about its pixels.
 
     The key of a measured cell stands for the images and for everything that corrupted them.
@@ -94,8 +154,8 @@ def _identities(results: Results, wanted: Iterable[Shot]) -> Iterator[tuple[str,
         if cell.evaluator == "scores":
             cells.setdefault((cell.split, cell.condition), cell.key)
     for split, index, condition in wanted:
-        parts = [VERSION, LONGEST, index, cells[split, condition]]
-        yield picture_name(split, index, condition), key_of("picture", parts)
+        parts = [VERSION, look.longest, index, cells[split, condition]]
+        yield look.name((split, index, condition)), key_of("picture", parts)
 
 
 class _Worlds:
@@ -123,7 +183,9 @@ class _Worlds:
         return self._worlds[split]
 
 
-def _make(store: Store, worlds: _Worlds, missing: list[Shot], progress: Progress) -> None:
+def _make(
+    store: Store, worlds: _Worlds, missing: list[Shot], look: Look, progress: Progress
+) -> None:
     start = time.perf_counter()
     groups: dict[tuple[str, Condition], list[int]] = {}
     for split, index, condition in missing:
@@ -133,8 +195,8 @@ def _make(store: Store, worlds: _Worlds, missing: list[Shot], progress: Progress
         (store.path / FOLDER).mkdir(exist_ok=True)
     for (split, condition), indices in groups.items():
         for index, pixels in _pixels(worlds, split, condition, indices):
-            path = store.path / FOLDER / picture_name(split, index, condition)
-            store.write_bytes(path, thumbnail(pixels))
+            path = store.path / FOLDER / look.name((split, index, condition))
+            store.write_bytes(path, thumbnail(pixels, look))
         progress.advance(f"{condition} on {split}")
     progress.end("picture", time.perf_counter() - start)
 
@@ -155,13 +217,16 @@ def _pixels(
         yield from zip(some.index[positions].tolist(), shown, strict=True)
 
 
-def thumbnail(image_HW3: NDArray[np.uint8]) -> bytes:
-    """Return an image as PNG, reduced where its longest side has more than 96 pixels."""
+def thumbnail(image_HW3: NDArray[np.uint8], look: Look = PLAIN) -> bytes:
+    """Return an image as a file, reduced where its longest side has more pixels than wanted."""
     from PIL import Image
 
     picture = Image.fromarray(image_HW3)
-    if max(picture.size) > LONGEST:
-        picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+    if max(picture.size) > look.longest:
+        picture.thumbnail((look.longest, look.longest), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    if look == WITH_BOXES:
+        picture.save(file, "WEBP", quality=QUALITY, method=6)
+    else:
+        picture.save(file, "PNG", optimize=True)
     return file.getvalue()

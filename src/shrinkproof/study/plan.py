@@ -237,6 +237,13 @@ class _Planner:
         baseline = self._candidate(model, identity, "baseline", "baseline", ())
         yield baseline
         recipes = self.spec.candidate_recipes()
+        if recipes and self.spec.models[model].scheme == "onnx":
+            raise SpecError(
+                [
+                    f"{self.inputs.filename}: models.{model}: an exported file must be measured "
+                    f"without recipes, got {', '.join(recipes)}; put it into a study of its own"
+                ]
+            )
         controls: dict[tuple[str, int], Candidate] = {}
         scratch: set[str] = set()
         for steps in recipes.values() if self.spec.controls != "none" else ():

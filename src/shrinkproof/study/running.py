@@ -226,7 +226,10 @@ class Runner:
                 else outcome
             )
             for cell in item.cells:
-                self._write(cell, result.measured[cell.key], versions, result.notes)
+                found = result.measured[cell.key]
+                # A candidate without a file says nothing in that form, now and later.
+                made = versions if found else self._versions
+                self._write(cell, found, made, result.notes)
 
     def _explain(self, missing: Sequence[Cell]) -> None:
         """Make heat maps: the candidates of a model under one condition are one piece of work."""

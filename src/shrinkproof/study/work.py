@@ -295,6 +295,9 @@ def measure(work: Pass) -> PassResult:
     for group in groups:
         subjects = []
         for cell in group:
+            if cell.form == "artifact" and _has_no_file(store, cell):
+                measured[cell.key] = ()  # why is told by its sizes
+                continue
             subject = _load(place, store, scene, cell, candidates[cell.candidate])
             if isinstance(subject, Failure):
                 measured[cell.key] = subject
@@ -313,6 +316,12 @@ def measure(work: Pass) -> PassResult:
         else ()
     )
     return PassResult(measured, notes)
+
+
+def _has_no_file(store: Store, cell: Cell) -> bool:
+    """Return whether a candidate is only there as a PyTorch network, because it has no export."""
+    facts = store.read_json(f"candidates/{cell.candidate}/complete.json") or {}
+    return "cost.bytes" in facts.get("undefined", {})
 
 
 def _groups(store: Store, cells: tuple[Cell, ...]) -> Iterator[tuple[Cell, ...]]:
@@ -387,11 +396,12 @@ def _predictor(
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     from shrinkproof.artifacts.candidate import load_candidate
     from shrinkproof.artifacts.session import Session
+    from shrinkproof.models.onnx_network import OnnxNetwork
 
     key = (cell.candidate, cell.form)
     if key not in place.predictors:
         folder = store.candidate(cell.candidate)
-        if cell.form == "artifact":
+        if cell.form == "artifact" and not isinstance(base.module, OnnxNetwork):
             place.predictors[key] = Session(
                 folder / "model.onnx", threads=place.inputs.spec.threads
             )

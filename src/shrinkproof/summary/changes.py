@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from shrinkproof.metrics.names import (
     CHANGE,
@@ -38,7 +38,7 @@ def changes(
         is_compared = not key[0].startswith(_UNCOMPARED) and SCALED_BY_BASELINE not in key[0]
         if key in other and is_compared:
             found[prefix + key[0], key[1], key[2]] = minus(number, other[key])
-    caveats = {key: _null_note(key[0]) for key in found if NULL_MEAN in key[0]}
+    caveats = {key: null_note(key[0]) for key in found if NULL_MEAN in key[0]}
     return split.emit(candidate, found, caveats)
 
 
@@ -49,16 +49,23 @@ def minus(a: Number, b: Number) -> Number:
     return value_of(a) - value_of(b)
 
 
-def _null_note(metric: str) -> str:
+def null_note(metric: str) -> str:
+    """Return what the difference of two null levels says."""
     return (
         f"how much {metric.rpartition(NULL_MEAN)[2]} would differ if both models were perfectly "
         "calibrated"
     )
 
 
-def compared(run: Run, sight: Sight, references: Mapping[str, Sight]) -> Iterator[tuple[str, str]]:
-    """Yield ``(prefix, key)`` of everybody a candidate is compared with."""
-    candidate = run.by_key[sight.candidate]
+def compared(run: Run, key: str, references: Container[str]) -> Iterator[tuple[str, str]]:
+    """Yield ``(prefix, key)`` of everybody a candidate is compared with.
+
+    Args:
+        run: knows who is compared with whom.
+        key: key of the candidate.
+        references: keys of everybody who can be compared with.
+    """
+    candidate = run.by_key[key]
     if candidate.role == "baseline":
         return
     baseline = run.baseline(candidate).key
@@ -74,7 +81,7 @@ def sight_changes(
 ) -> Iterator[Derived]:
     """Yield what changed under one condition."""
     own = _placed(sight)
-    for prefix, key in compared(run, sight, references):
+    for prefix, key in compared(run, sight.candidate, references):
         yield from changes(split, sight.candidate, prefix, own, _placed(references[key]))
 
 

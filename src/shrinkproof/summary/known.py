@@ -65,6 +65,11 @@ class Known:
         """Return the metrics of the study with a registered name, whatever their settings."""
         return [metric for metric in self.run.settings.metrics if bare_name(metric) == name]
 
+    @property
+    def calibrations(self) -> list[str]:
+        """The calibration errors of the study that tell whether claims come true."""
+        return [*self.scored("calibration.ece"), *self.scored("detection.d_ece")]
+
     def recipes(self, model: str, *, with_repeats: bool = False) -> list[Candidate]:
         """Return the recipes of a model that were measured, each once unless with repeats."""
         measured = {} if self.split is None else self.split.totals

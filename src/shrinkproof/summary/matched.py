@@ -17,9 +17,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.metrics.detection.names import MPC
 from shrinkproof.metrics.robustness import CORRUPTED, mean_error, mean_terms
 from shrinkproof.records import CLEAN, Candidate, Json
-from shrinkproof.statistics import Interval, Terms, difference, estimate
+from shrinkproof.statistics import (
+    Interval,
+    Replicated,
+    Terms,
+    calculated,
+    difference,
+    estimate,
+    replicated_interval,
+)
 from shrinkproof.summary.known import Known
 from shrinkproof.summary.run import Run
 from shrinkproof.summary.split import Split
@@ -45,7 +54,11 @@ _SAME: Final = 1e-9
 _FIRST_ONLY: Final = "of repeated trainings the first one counts"
 
 Errors = Mapping[str, NDArray[Any]]
-"""``clean`` or ``corrupted`` -> (N,) error of each image."""
+"""``clean`` or ``corrupted`` -> (N,) error of each image, or (1 + R,) average precision and its
+values on the resampled data sets."""
+
+Quantity = Terms | Replicated
+"""A number before it has an interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,9 @@ class Curve:
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
     """A curve over one cost: knots at ascending reductions, and the errors of images there.
+
+    Of detectors these are not errors of images, but their average precision and its values on the
+    resampled data sets.
 
     Attributes:
         curve: whose line it is.
@@ -106,7 +122,8 @@ def matched(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:
     members that reduce nothing are left out, and members of equal reduction are averaged. A recipe
     outside of all sweeps is a single point. Rows stand at the reductions of the members of both,
     as far as both cover them. ``difference`` is the first minus the second, of accuracy on clean
-    images or of the mean error under corruption. Interpolated values are means over images of
+    images or of the mean error under corruption; of detectors of their average precision and of
+    mPC. Interpolated values are means over images of
     interpolated errors, so differences are paired image by image and have 95 % intervals, one for
     each row alone. Intervals are about the images and not about the trainings, of which the first
     one counts, nor about the shape of the curve between members.
@@ -142,14 +159,14 @@ def _compared(
     people = {c.key: c for c in (baseline, *pair[0].members, *pair[1].members)}
     errors = {key: _errors(split, key) for key in people}
     found: list[Json] = []
-    terms: dict[str, Terms] = {}
+    terms: dict[str, Quantity] = {}
     for axis, evaluator in _COSTS.items():
         costs = {} if run.maps is None else run.maps.numbers(evaluator, axis)
         if axis in _ONLY_IF_MEASURED and not set(costs) & set(people):
             continue
         for place in ("clean", CORRUPTED):
             if any(place in of for of in errors.values()):
-                item = _exhibit(split, baseline, axis, place, pair)
+                item = _exhibit(run, baseline, axis, place, pair)
                 at = {key: of[place] for key, of in errors.items() if place in of}
                 _fill(item, pair, baseline, costs, at, terms, len(found))
                 found.append(item)
@@ -157,7 +174,7 @@ def _compared(
         for item in found:
             if item["rows"]:
                 item["reason"] = "; ".join(filter(None, (item["reason"], _FIRST_ONLY)))
-    stated = split.intervals(terms)
+    stated = _intervals(split, terms)
     none = Interval(reason="there are no images, only numbers, so there is no interval")
     for number, item in enumerate(found):
         for row in item["rows"]:
@@ -178,6 +195,8 @@ def _errors(split: Split, key: str) -> Errors:
     totals = split.totals.get(key)
     if totals is None:
         return {}
+    if totals.precision:
+        return {at: np.append(n.value, n.values) for at, n in totals.precision.items()}
     found = {}
     if CLEAN in totals.errors:
         found["clean"] = totals.errors[CLEAN].astype(np.float64)
@@ -188,13 +207,14 @@ def _errors(split: Split, key: str) -> Errors:
 
 
 def _exhibit(
-    split: Split, baseline: Candidate, axis: str, place: str, pair: tuple[Curve, Curve]
+    run: Run, baseline: Candidate, axis: str, place: str, pair: tuple[Curve, Curve]
 ) -> Json:
+    under = MPC if run.settings.task == "detection" else "robustness.mean_error"
     return {
         "model": baseline.model,
-        "split": split.name,
+        "split": run.printing,
         "axis": axis,
-        "metric": "accuracy.top1" if place == "clean" else "robustness.mean_error",
+        "metric": run.settings.quality if place == "clean" else under,
         "condition": place,
         "first": pair[0].name,
         "second": pair[1].name,
@@ -210,7 +230,7 @@ def _fill(
     baseline: Candidate,
     costs: Mapping[str, float],
     errors: Errors,
-    terms: dict[str, Terms],
+    terms: dict[str, Quantity],
     number: int,
 ) -> None:
     """Write overlap and rows, or the reason for none; differences wait in ``terms``."""
@@ -233,17 +253,17 @@ def _fill(
         return
     item["overlap"] = [math.exp(low), math.exp(high)]
     for place in places:
-        pieces = [_terms(line.errors_at(place), item["metric"]) for line in known]
-        gap = difference(*pieces)
+        first, second = (_quantity(line.errors_at(place), item["metric"]) for line in known)
+        gap = _minus(first, second)
         at = math.exp(place)
         terms[f"{number}@{at!r}"] = gap
         leaning = [line.curve.name for line in known if line.leans_on_baseline(place)]
         item["rows"].append(
             {
                 "at": at,
-                "first": estimate(pieces[0]),
-                "second": estimate(pieces[1]),
-                "difference": estimate(gap),
+                "first": _value(first),
+                "second": _value(second),
+                "difference": _value(gap),
                 "low": None,
                 "high": None,
                 "reason": (
@@ -305,5 +325,31 @@ def _distinct(places: Sequence[float]) -> list[float]:
     return found
 
 
-def _terms(errors_N: NDArray[np.float64], metric: str) -> Terms:
-    return mean_terms(1 - errors_N if metric == "accuracy.top1" else errors_N)
+def _quantity(errors_N: NDArray[np.float64], metric: str) -> Quantity:
+    if metric == "accuracy.top1":
+        return mean_terms(1 - errors_N)
+    if metric == "robustness.mean_error":
+        return mean_terms(errors_N)
+    return Replicated(float(errors_N[0]), errors_N[1:])
+
+
+def _value(number: Quantity) -> float:
+    return number.value if isinstance(number, Replicated) else estimate(number)
+
+
+def _minus(a: Quantity, b: Quantity) -> Quantity:
+    if isinstance(a, Replicated) and isinstance(b, Replicated):
+        return calculated(np.subtract, a, b)
+    assert isinstance(a, Terms), "both are of one kind"
+    assert isinstance(b, Terms), "both are of one kind"
+    return difference(a, b)
+
+
+def _intervals(split: Split, numbers: Mapping[str, Quantity]) -> dict[str, Interval]:
+    """Return the interval of each difference."""
+    found = {
+        name: replicated_interval(number, split.units)
+        for name, number in numbers.items()
+        if isinstance(number, Replicated)
+    }
+    return found | dict(split.intervals({n: v for n, v in numbers.items() if isinstance(v, Terms)}))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from shrinkproof.metrics.detection.names import MPC
+from shrinkproof.metrics.names import CHANGE
 from shrinkproof.metrics.robustness import corruptions_of, error_terms, mean_error_terms
 from shrinkproof.records import CLEAN, Candidate, Condition, Json
 from shrinkproof.statistics import Interval, Terms, difference, estimate
@@ -13,19 +15,22 @@ from shrinkproof.summary.split import Split
 from shrinkproof.summary.values import CORRUPTED, Derived, Exhibit, Sweep
 
 POTENTIAL: Final = "potential"
-METRIC: Final = "accuracy.top1"
 
 MILDER_WHEN_LARGER: Final = ("levels", "bits", "weight_bits", "activation_bits", "macs", "params")
 """Settings of steps whose larger values compress less; sweeps over them are walked downward."""
 
 
-def potentials(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:  # noqa: ARG001
+Changes = Mapping[str, tuple[float, Interval]]
+"""``clean``, a corruption or ``corrupted`` -> change of accuracy, and its interval."""
+
+
+def potentials(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:
     """Yield how far each sweep can go, for each model, under clean and corrupted images.
 
     From the mildest setting on, the potential is the last one before the first whose interval of
     "accuracy minus the baseline's" reaches below minus the margin: up to there the images show that
     no more than the margin is lost, each setting at 95 %. Values are those asked for in the study
-    file (nominal).
+    file (nominal). The accuracy of detectors is their average precision, under corruption mPC.
 
     Reference: Liebenwein et al. 2021, "Lost in pruning", arXiv:2103.03014, whose definition has a
     margin but no uncertainty.
@@ -42,19 +47,24 @@ def potentials(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:  # noqa:
                 if c.model == baseline.model and c.role == "recipe" and not c.repeat
             }
             if any(name in recipes for _, name in sweep.members):
-                yield Exhibit(POTENTIAL, _walks(run, split, sweep, baseline, recipes))
+                yield Exhibit(POTENTIAL, _walks(run, rows, sweep, baseline, recipes))
 
 
 def _walks(
-    run: Run, split: Split, sweep: Sweep, baseline: Candidate, recipes: Mapping[str, Candidate]
+    run: Run,
+    rows: Sequence[Derived],
+    sweep: Sweep,
+    baseline: Candidate,
+    recipes: Mapping[str, Candidate],
 ) -> Json:
-    margin = run.settings.margins.get(METRIC)
+    quality = run.settings.quality
+    margin = run.settings.margins.get(quality)
     found: Json = {
         "sweep": sweep.name,
         "parameter": sweep.parameter,
         "model": baseline.model,
-        "split": split.name,
-        "metric": METRIC,
+        "split": run.printing,
+        "metric": quality,
         "margin": margin,
         "values": "nominal",
         "rows": [],
@@ -66,11 +76,12 @@ def _walks(
     if _is_milder_when_larger(sweep, recipes):
         members.reverse()
     changes = {
-        value: _changes(split, recipes[name].key, baseline.key) if name in recipes else {}
+        value: _changes(run, rows, recipes[name].key, baseline.key) if name in recipes else {}
         for value, name in members
     }
-    for place in _places(split.settings.conditions):
-        found["rows"].append(_walk(place, changes, margin))
+    noun = "accuracy" if quality == "accuracy.top1" else "average precision"
+    for place in _places(run.settings.conditions):
+        found["rows"].append(_walk(place, changes, margin, noun))
     return found
 
 
@@ -96,13 +107,30 @@ def _places(conditions: Sequence[Condition]) -> list[str]:
     return [*clean, *names, CORRUPTED] if names else clean
 
 
-def _changes(split: Split, key: str, baseline: str) -> Mapping[str, tuple[float, Interval]]:
+def _changes(run: Run, rows: Sequence[Derived], key: str, baseline: str) -> Changes:
     """Return accuracy minus the baseline's under clean, each corruption, and all of them."""
+    if run.settings.task == "detection":
+        return _changes_in(rows, run, key)
+    split = run.splits[run.printing]
     own, other = (_errors(split, k) for k in (key, baseline))
     terms = {place: difference(other[place], item) for place, item in own.items() if place in other}
     stated = split.intervals(terms)
     none = Interval(reason="there are no images, only numbers, so there is no interval")
     return {place: (estimate(item), stated.get(place, none)) for place, item in terms.items()}
+
+
+def _changes_in(rows: Sequence[Derived], run: Run, key: str) -> Changes:
+    """Return the changes of average precision that stand in rows already."""
+    found = {}
+    for row in rows:
+        known = row.measurement
+        is_clean = row.condition == "clean"
+        metric = CHANGE + (run.settings.quality if is_clean else MPC)
+        is_own = (row.candidate, row.split, row.severity) == (key, run.printing, 0)
+        if is_own and known.metric == metric and known.value is not None:
+            stated = Interval(known.low, known.high, known.interval, known.reason)
+            found[row.condition] = (known.value, stated)
+    return found
 
 
 def _errors(split: Split, key: str) -> dict[str, Terms]:
@@ -125,15 +153,13 @@ def _errors(split: Split, key: str) -> dict[str, Terms]:
     return found
 
 
-def _walk(
-    place: str, changes: Mapping[float, Mapping[str, tuple[float, Interval]]], margin: float
-) -> Json:
+def _walk(place: str, changes: Mapping[float, Changes], margin: float, noun: str) -> Json:
     """Return the last setting that is within the margin, and what stopped the walk."""
     reached: float | None = None
     stopped: float | None = None
     reason = "every setting of the sweep is within the margin"
     for value, found in changes.items():
-        problem = _problem(found.get(place), margin)
+        problem = _problem(found.get(place), margin, noun)
         if problem:
             stopped, reason = value, problem
             break
@@ -152,7 +178,7 @@ def _walk(
     }
 
 
-def _problem(found: tuple[float, Interval] | None, margin: float) -> str:
+def _problem(found: tuple[float, Interval] | None, margin: float, noun: str) -> str:
     """Return why a setting is not within the margin; empty where it is."""
     if found is None:
         return "it was not measured under all these conditions"
@@ -162,7 +188,7 @@ def _problem(found: tuple[float, Interval] | None, margin: float) -> str:
     if stated.low >= -margin:
         return ""
     if change < -margin:
-        return f"accuracy is {100 * -change:.2f} points lower, the margin is {100 * margin:g}"
+        return f"{noun} is {100 * -change:.2f} points lower, the margin is {100 * margin:g}"
     return (
         f"with these images up to {100 * -stated.low:.2f} points could be lost, the margin is "
         f"{100 * margin:g}"

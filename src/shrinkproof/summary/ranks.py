@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from shrinkproof.metrics.detection.names import MPC, RPC
 from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better
 from shrinkproof.records import Json
@@ -25,18 +26,26 @@ FEWEST_TREATMENTS: Final = 3
 def ranked(run: Run, rows: Sequence[Derived]) -> Iterator[Exhibit]:
     """Yield a rank test for accuracy, errors under corruption, and calibration error.
 
+    Of detectors: for average precision, its mean under corruption, and calibration error.
+
     Blocks are the networks of the study, treatments the recipes that all of them have, the
     uncompressed model among them. Numbers are those of the first repeat.
     """
     known = Known(run, rows)
     metrics = [
-        ("accuracy.top1", "clean"),
-        ("robustness.mean_error", CORRUPTED),
-        *([("robustness.mce", CORRUPTED)] if _has_mce(known) else []),
-        *((name, "clean") for name in known.scored("calibration.ece")),
+        (run.settings.quality, "clean"),
+        *((name, CORRUPTED) for name in _of_robustness(known)),
+        *((name, "clean") for name in known.calibrations),
     ]
     for metric, place in metrics:
         yield Exhibit(RANKS, _test(known, metric, place))
+
+
+def _of_robustness(known: Known) -> tuple[str, ...]:
+    """Return the numbers about robustness of which there is a test."""
+    if known.run.settings.task == "detection":
+        return (MPC, RPC)
+    return ("robustness.mean_error", *(["robustness.mce"] if _has_mce(known) else []))
 
 
 def _has_mce(known: Known) -> bool:

@@ -15,7 +15,7 @@ from shrinkproof.summary.known import Known
 from shrinkproof.summary.run import Run
 from shrinkproof.summary.values import CORRUPTED, Derived, Number, measured
 
-FAMILIES: Final = ("accuracy.", "calibration.", "robustness.")
+FAMILIES: Final = ("accuracy.", "calibration.", "robustness.", "detection.")
 """Metrics that are summarized over repeats."""
 
 

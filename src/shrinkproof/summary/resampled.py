@@ -8,7 +8,7 @@ that the first is no better. What they say together is for ``decision.uncertain`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Better, Undefined
 from shrinkproof.selectors import Selector
-from shrinkproof.statistics import Terms, difference, intervals, replicates
+from shrinkproof.statistics import (
+    Interval,
+    Replicated,
+    Terms,
+    calculated,
+    difference,
+    intervals,
+    replicated_interval,
+    replicates,
+)
 from shrinkproof.statistics.hypotheses import HypothesisTest, group_sums
 from shrinkproof.statistics.superiority import no_worse, superiority
 from shrinkproof.summary.run import Run
@@ -42,6 +51,9 @@ _LARGEST_LOSS: Final = {
 }
 """The most that two models can differ on one image, by metric; no other metric has a bound."""
 
+Intervals = Callable[[float], Interval]
+"""Confidence level -> interval."""
+
 FEWEST_BEYOND: Final = 2
 """Fewest resampled data sets that must lie beyond the end of an interval."""
 
@@ -53,7 +65,7 @@ def resampled(run: Run) -> Resampled | None:
     """
     settings = run.settings
     split = run.splits.get(settings.deciding)
-    if split is None or split.watch is None or split.images is None:
+    if split is None or split.watch is None or not split.is_drawn:
         return None
     people = [c.key for c in run.candidates if c.role != "control"]
     values = np.full((len(split.weights), len(people), len(settings.watched)), np.nan, np.float32)
@@ -104,9 +116,15 @@ def _fill(values_RC: NDArray[np.float32], kept: Sequence[Kept | Undefined], spli
     for position, item in enumerate(kept):
         if position in means or isinstance(item, Undefined):
             continue
-        found_R = replicates(item, split.weights) if isinstance(item, Terms) else item
+        found_R = _resampled_values(item, split)
         if len(found_R) == len(values_RC):
             values_RC[:, position] = found_R
+
+
+def _resampled_values(item: Kept, split: Split) -> NDArray[Any]:
+    if isinstance(item, Replicated):
+        return item.values
+    return replicates(item, split.weights) if isinstance(item, Terms) else item
 
 
 def _sign_of(selector: Selector) -> float:
@@ -128,11 +146,29 @@ def _compared(
             if isinstance(a, Terms) and isinstance(b, Terms) and a.kind == b.kind == "mean":
                 gain_N = sign * difference(a, b).values[:, 0]
                 _by_images(found, (i, j), gain_N, (tolerance, largest), split)
-            elif isinstance(a, Terms) and isinstance(b, Terms):
-                _by_intervals(found, (i, j), difference(a, b), sign, tolerance, split)
-            else:
+                continue
+            stated = _intervals_of(a, b, split)
+            if stated is None:
                 found.why[i, j] = found.why[j, i] = _without_test(a, b)
+            else:
+                _by_intervals(found, (i, j), stated, sign, tolerance, len(split.weights))
     return found
+
+
+def _intervals_of(a: Kept | Undefined, b: Kept | Undefined, split: Split) -> Intervals | None:
+    """Return the intervals of the difference of two numbers without a test of their own, or None.
+
+    Calibration errors have theirs; other numbers without terms per image have percentile intervals.
+    """
+    if isinstance(a, Terms) and isinstance(b, Terms):
+        terms, weights = difference(a, b), split.weights
+        return lambda level: intervals({"": terms}, weights, level, group_count=split.group_count)[
+            ""
+        ]
+    if isinstance(a, Replicated) and isinstance(b, Replicated):
+        gap = calculated(np.subtract, a, b)
+        return lambda level: replicated_interval(gap, split.units, level)
+    return None
 
 
 def _without_test(a: Kept | Undefined, b: Kept | Undefined) -> str:
@@ -189,19 +225,22 @@ def _spread(gain_N: NDArray[np.float64], groups: NDArray[Any] | None) -> float:
 def _by_intervals(
     found: _Pairs,
     pair: tuple[int, int],
-    terms: Terms,
+    interval: Intervals,
     sign: float,
     tolerance: float,
-    split: Split,
+    count: int,
 ) -> None:
-    """Compare two calibration errors by intervals at several levels, both ways."""
-    (i, j), weights = pair, split.weights
+    """Compare two numbers by intervals of their difference at several levels, both ways.
+
+    ``count`` is the number of resampled data sets.
+    """
+    i, j = pair
     for matrix in (found.no_worse, found.better):
         matrix[i, j] = matrix[j, i] = 1.0
     for error in LEVELS:
-        if error * len(weights) < FEWEST_BEYOND:
+        if error * count < FEWEST_BEYOND:
             break
-        stated = intervals({"": terms}, weights, 1 - 2 * error, group_count=split.group_count)[""]
+        stated = interval(1 - 2 * error)
         if stated.low is None or stated.high is None:
             for matrix in (found.no_worse, found.better):
                 matrix[i, j] = matrix[j, i] = math.nan

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shrinkproof.errors import DataError
 from shrinkproof.metrics.agreement import Agreement
-from shrinkproof.metrics.heatmaps import HeatMaps
+from shrinkproof.metrics.heatmaps import NO_OBJECT, UNTOLD, HeatMaps
 from shrinkproof.metrics.names import CHANGE
 from shrinkproof.metrics.similarity import pearson
 from shrinkproof.protocols import Measurement
@@ -152,13 +152,18 @@ def _least_alike(
     """Yield the images with the lowest correlation; undefined ones have none and are left out."""
     if reference.images is None:
         return
-    names = run.settings.classes
     order = np.argsort(hcc_n, kind="stable")  # nan comes last
     for at in order[: min(SHOWN_IMAGES, int((~np.isnan(hcc_n)).sum()))].tolist():
         image = reference.images[at]
         classes = (int(found.target[at]), int(found.explained[at]))
-        target, explained = (names[c] if c < len(names) else f"class {c}" for c in classes)
+        target, explained = (_named(run.settings.classes, c) for c in classes)
+        boxes = {
+            side: maps.boxes[at].tolist()
+            for side, maps in (("baseline_box", reference), ("candidate_box", found))
+            if maps.boxes is not None
+        }
         yield {
+            **boxes,
             "index": int(found.index[at]),
             "class": target,
             "explained": explained,
@@ -169,11 +174,18 @@ def _least_alike(
         }
 
 
+def _named(classes: Sequence[str], number: int) -> str:
+    """Return the name of a class, or what stands for none where a box is explained."""
+    if number < 0:
+        return {NO_OBJECT: "no object", UNTOLD: "part of a crowd"}[number]
+    return classes[number] if number < len(classes) else f"class {number}"
+
+
 def _correlations(run: Run, maps: Maps, known: Known) -> Iterator[Exhibit]:
     """Yield how HCC goes with accuracy and with the change of calibration, by network."""
     hcc = maps.numbers("saliency", _HCC)
     looked = maps.numbers("saliency", ALWAYS)
-    others = ("accuracy.top1", *(CHANGE + name for name in known.scored("calibration.ece")))
+    others = (run.settings.quality, *(CHANGE + name for name in known.calibrations))
     for baseline in known.baselines():
         recipes = known.recipes(baseline.model)
         for other in others if any(c.key in looked for c in recipes) else ():

@@ -25,7 +25,7 @@ def flips(
         return
     _check_images(run, split, sight)
     found: dict[str, Number] = {}
-    for prefix, key in compared(run, sight, references):
+    for prefix, key in compared(run, sight.candidate, references):
         other = references[key].predictions
         if other is not None:
             suffix = "" if prefix == CHANGE else "_from_control"

@@ -18,7 +18,14 @@ from shrinkproof.metrics.spelling import metric_of
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import Cell, Condition
-from shrinkproof.statistics import Interval, Terms, bootstrap_weights, group_count, intervals
+from shrinkproof.statistics import (
+    Interval,
+    Replicated,
+    Terms,
+    bootstrap_weights,
+    group_count,
+    intervals,
+)
 from shrinkproof.summary.values import (
     CORRUPTED,
     NO_INTERVAL,
@@ -112,6 +119,7 @@ class Totals:
             where only numbers are known.
         seen: the conditions.
         counted: metric -> the corrupted conditions under which it has a value.
+        precision: ``clean`` or ``corrupted`` -> average precision, of detectors alone.
     """
 
     errors: dict[Condition, NDArray[Any]] = field(default_factory=dict)
@@ -123,6 +131,7 @@ class Totals:
     true_probability: NDArray[np.float64] | float = 0.0
     seen: list[Condition] = field(default_factory=list)
     counted: dict[str, list[Condition]] = field(default_factory=dict)
+    precision: dict[str, Replicated] = field(default_factory=dict)
 
     def add(self, sight: Sight) -> None:
         """Count one condition."""
@@ -247,7 +256,7 @@ class Split:
         """Return stored predictions with at least one image, or None."""
         cell = self._cells.get((candidate, condition, form or self.form))
         found = None if cell is None else self._read(cell.key)
-        if found is None or not len(found):
+        if not isinstance(found, ClassificationPredictions) or not len(found):
             return None
         assert cell is not None, "only the predictions of a cell are read"
         self._draw_weights(found, cell)
@@ -265,14 +274,25 @@ class Split:
                 predictions.logits.shape[1],
                 groups,
             )
-            self.count = len(predictions)
-            self._groups = group_count(groups)
-            self._weights = bootstrap_weights(
-                self.count,
-                groups=groups,
-                replicates=self.settings.replicates,
-                seed=self.settings.seed,
-            )
+            self.draw(len(predictions), groups)
+
+    def draw(self, count: int, groups: NDArray[np.str_] | None) -> None:
+        """Draw the resampled data sets.
+
+        Args:
+            count: number of images, N.
+            groups: (N,) group of each image; None where images are independent.
+        """
+        self.count = count
+        self._groups = group_count(groups)
+        self._weights = bootstrap_weights(
+            count, groups=groups, replicates=self.settings.replicates, seed=self.settings.seed
+        )
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there are images, and so resampled data sets."""
+        return self._weights is not None
 
     @cached_property
     def has_images(self) -> bool:
@@ -290,6 +310,11 @@ class Split:
     def group_count(self) -> int | None:
         """Number of groups of images; None where images are independent."""
         return self._groups
+
+    @property
+    def units(self) -> int:
+        """Number of independent images, or of their groups."""
+        return self.count if self._groups is None else self._groups
 
     def sight(self, candidate: str, condition: Condition) -> Sight | None:
         """Return a candidate under a condition, or None where it was not measured."""

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from shrinkproof.metrics.detection.names import precision_of
 from shrinkproof.metrics.names import NULL_MEAN, NULL_P, NULL_Q95
 from shrinkproof.metrics.robustness import CORRUPTED as CORRUPTED
 from shrinkproof.metrics.spelling import described
-from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.predictions import Predictions
 from shrinkproof.protocols import Measurement, Undefined
 from shrinkproof.records import Condition, Json
 from shrinkproof.statistics import Interval, Terms, estimate
@@ -25,7 +26,7 @@ NO_INTERVAL: Final = Interval(reason="no interval with tested coverage for this 
 _SIMULATED = (NULL_MEAN, NULL_Q95, NULL_P)
 """Numbers that say themselves what chance does."""
 
-Read = Callable[[str], ClassificationPredictions | None]
+Read = Callable[[str], Predictions | None]
 """Cell key -> stored predictions, or None."""
 
 Number = Terms | float
@@ -153,6 +154,7 @@ class Settings:
         watched: spelled selectors of the objectives and rules that decide.
         tolerances: spelled objective -> by how much it may be worse and still count as no worse,
             in its unit; only those that are measured on images.
+        task: ``classification`` or ``detection``.
     """
 
     form: str
@@ -169,6 +171,12 @@ class Settings:
     deciding: str = ""
     watched: tuple[str, ...] = ()
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    task: str = "classification"
+
+    @property
+    def quality(self) -> str:
+        """The metric that says how good the answers are: top-1 accuracy, or average precision."""
+        return precision_of(self.metrics) if self.task == "detection" else "accuracy.top1"
 
 
 def value_of(number: Number) -> float:

@@ -14,13 +14,14 @@ from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import Condition
 from shrinkproof.selectors import Selector
-from shrinkproof.statistics import Terms, replicates
+from shrinkproof.statistics import Replicated, Terms, replicates
 from shrinkproof.summary.values import Key, Number
 
 # Shape suffixes: N images, R resampled data sets.
 
-Kept = Terms | NDArray[np.float32]
-"""Per-image terms, or the (R,) values on resampled data sets where terms are not needed."""
+Kept = Terms | Replicated | NDArray[np.float32]
+"""Per-image terms, or the (R,) values on resampled data sets where there are none or they are not
+needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,26 @@ class Watch:
                     place = (condition, severity)
                     self._keep(text, candidate, place, number, weights, parts or {})
 
+    def see_replicated(
+        self,
+        candidate: str,
+        place: tuple[str, int],
+        numbers: Mapping[tuple[str, str], Replicated | NDArray[np.float32]],
+    ) -> None:
+        """Keep the numbers without terms per image that a selector means.
+
+        Args:
+            candidate: its key.
+            place: condition without severity, and severity.
+            numbers: metric and part of the images, empty for all, -> number, or its (R,) values
+                alone where differences of it have no test.
+        """
+        for (metric, part), number in numbers.items():
+            for text in self._by_metric.get(metric, ()):
+                wanted = self.wanted[text]
+                if wanted.selector.part == part and _is_meant(wanted, place):
+                    self._found.setdefault((text, candidate), {})[place] = number
+
     def _keep(
         self,
         text: str,
@@ -120,7 +141,11 @@ class Watch:
         if len(terms) == len(kept):
             mean_N1 = np.stack([t.values for t in terms]).mean(axis=0, dtype=np.float64)
             return Terms(values=mean_N1.astype(np.float32), kind="mean", is_binary=False)
-        values = [item for item in kept if not isinstance(item, Terms)]
+        whole = [item for item in kept if isinstance(item, Replicated)]
+        if len(whole) == len(kept):
+            mean_R = np.mean([item.values for item in whole], axis=0)
+            return Replicated(float(np.mean([item.value for item in whole])), mean_R)
+        values = [item for item in kept if isinstance(item, np.ndarray)]
         lengths = {len(item) for item in values}
         if len(lengths) > 1:
             return Undefined(f"{text}: some resampled data sets have no such images")

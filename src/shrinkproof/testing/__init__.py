@@ -5,6 +5,8 @@ check raises `AssertionError` with a sentence that names the class and the broke
 """
 
 from shrinkproof.testing.attribution import check_attribution, tiny_explained
+from shrinkproof.testing.boxed_images import check_boxed_images
+from shrinkproof.testing.boxes import tiny_detections
 from shrinkproof.testing.component import example_settings
 from shrinkproof.testing.compressor import (
     check_channel_criterion,
@@ -12,6 +14,7 @@ from shrinkproof.testing.compressor import (
     check_criterion,
 )
 from shrinkproof.testing.corruption import check_corruption
+from shrinkproof.testing.detector import check_detector
 from shrinkproof.testing.engine import check_engine
 from shrinkproof.testing.evaluator import check_evaluator
 from shrinkproof.testing.metric import check_metric
@@ -25,15 +28,18 @@ from shrinkproof.testing.toys import (
 
 __all__ = [
     "check_attribution",
+    "check_boxed_images",
     "check_channel_criterion",
     "check_compressor",
     "check_corruption",
     "check_criterion",
+    "check_detector",
     "check_engine",
     "check_evaluator",
     "check_metric",
     "example_settings",
     "tiny_context",
+    "tiny_detections",
     "tiny_explained",
     "tiny_images",
     "tiny_model",

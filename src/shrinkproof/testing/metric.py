@@ -9,14 +9,21 @@ import numpy as np
 
 from shrinkproof.metrics import METRICS
 from shrinkproof.metrics.names import METRIC_NAMES
-from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.predictions import (
+    ClassificationPredictions,
+    DetectionPredictions,
+    Predictions,
+)
 from shrinkproof.protocols import Better, Undefined
 from shrinkproof.randomness import stream
-from shrinkproof.statistics import Terms, estimate
+from shrinkproof.statistics import Replicated, Terms, bootstrap_weights, estimate
+from shrinkproof.testing.boxes import altered, tiny_detections
 from shrinkproof.testing.component import check_component, example_settings
 from shrinkproof.testing.toys import tiny_predictions
 
 UNITS: Final = ("fraction", "ratio", "nat", "count", "bytes", "seconds")
+
+TASKS: Final = ("classification", "detection")
 
 _ROUNDING: Final = 1e-9
 """Sums in another order differ by a few units in the last place of float64."""
@@ -32,6 +39,10 @@ def check_metric(cls: type[Any], **settings: Any) -> None:
     images), does not depend on the order of the images, leaves the predictions alone, and agrees
     with its per-image terms where it has them. ``is_fast`` says when it is computed; where it has
     a caveat, that is one line of text.
+
+    A metric whose ``task`` is ``detection`` gets detections, also of images without objects, of no
+    images with detections, of crowd regions alone and of equal scores in an image. It must have a
+    caveat, which states the protocol, and its value must be that of ``replicated``.
 
     Args:
         cls: the class.
@@ -53,10 +64,31 @@ def check_metric(cls: type[Any], **settings: Any) -> None:
     assert known is None or (known.unit, known.better) == (cls.unit, cls.better), (
         f"{name}: unit and direction must be those of the table of metric names, {known}"
     )
-    for predictions in _cases():
+    task = getattr(cls, "task", "classification")
+    assert task in TASKS, f"{name}: task must be one of {TASKS}, got {task!r}"
+    cases = _cases() if task == "classification" else _detection_cases()
+    for predictions in cases:
         _check_case(name, metric, predictions)
-    value = metric(tiny_predictions().take(np.arange(0)))
+    value = metric(cases[0].take(np.arange(0)))
     assert _is_undefined(value), f"{name}: must be nan without images, or Undefined, got {value}"
+
+
+def _detection_cases() -> list[DetectionPredictions]:
+    usual = tiny_detections()
+    objects = usual.objects
+    none = np.zeros(len(usual.score), dtype=bool)
+    # Equal within an image: between images COCO's own rule depends on their order.
+    tied = 0.9 - 0.02 * usual.image
+    return [
+        usual,
+        tiny_detections(count=1),
+        tiny_detections(count=9, classes=10, seed=1),
+        altered(usual, keep=none),
+        altered(usual, without_objects=True),
+        altered(usual, keep=none, without_objects=True),
+        altered(usual, crowd=np.ones(len(objects.label), dtype=bool)),
+        altered(usual, score=tied.astype(np.float32)),
+    ]
 
 
 def _cases() -> list[ClassificationPredictions]:
@@ -74,8 +106,16 @@ def _cases() -> list[ClassificationPredictions]:
     return [usual, few, many, *extremes]
 
 
-def _check_case(name: str, metric: Any, predictions: ClassificationPredictions) -> None:
-    kept = (predictions.logits.copy(), predictions.target.copy())
+def _columns(predictions: Predictions) -> tuple[bytes, ...]:
+    """Return what a metric must not write into, as bytes."""
+    if isinstance(predictions, DetectionPredictions):
+        own = (predictions.boxes, predictions.score, predictions.label, predictions.offsets)
+        return (*(column.tobytes() for column in own), predictions.objects.tobytes())
+    return predictions.logits.tobytes(), predictions.target.tobytes()
+
+
+def _check_case(name: str, metric: Any, predictions: Predictions) -> None:
+    kept = _columns(predictions)
     value = metric(predictions)
     _check_value(name, metric, value)
     order = stream("order", len(predictions)).permutation(len(predictions))
@@ -83,11 +123,9 @@ def _check_case(name: str, metric: Any, predictions: ClassificationPredictions) 
     assert _agree(value, shuffled, _ROUNDING), (
         f"{name}: must not depend on the order of the images, got {value!r} and {shuffled!r}"
     )
-    untouched = np.array_equal(kept[0], predictions.logits) and np.array_equal(
-        kept[1], predictions.target
-    )
-    assert untouched, f"{name}: the predictions must stay untouched"
+    assert _columns(predictions) == kept, f"{name}: the predictions must stay untouched"
     _check_caveat(name, metric, predictions)
+    _check_replicated(name, metric, predictions, value)
     terms = metric.terms(predictions)
     if terms is None or isinstance(value, Undefined):
         return
@@ -111,8 +149,33 @@ def _check_value(name: str, metric: Any, value: Any) -> None:
     )
 
 
-def _check_caveat(name: str, metric: Any, predictions: ClassificationPredictions) -> None:
+def _check_replicated(
+    name: str, metric: Any, predictions: Predictions, value: float | Undefined
+) -> None:
+    """Check the values on resampled data sets, and that the first number is that of all images."""
+    if not hasattr(metric, "replicated"):
+        return
+    weights = bootstrap_weights(len(predictions), replicates=100, seed=0)
+    found = metric.replicated(predictions, weights)
+    if isinstance(found, Undefined) or isinstance(value, Undefined):
+        both = isinstance(found, Undefined) and isinstance(value, Undefined)
+        assert both, f"{name}: value and replicated must be undefined together"
+        return
+    assert isinstance(found, Replicated), (
+        f"{name}: replicated must return Replicated or Undefined, got {found!r}"
+    )
+    assert found.values.shape == (100,), (
+        f"{name}: must have one value for each resampled data set, got {found.values.shape}"
+    )
+    assert _agree(value, found.value, _SINGLE), (
+        f"{name}: value and replicated must agree, got {value!r} and {found.value!r}"
+    )
+
+
+def _check_caveat(name: str, metric: Any, predictions: Predictions) -> None:
     if not hasattr(metric, "caveat"):
+        is_silent = getattr(metric, "task", "classification") == "classification"
+        assert is_silent, f"{name}: must have a caveat that states the protocol of its numbers"
         return
     caveat = metric.caveat(predictions)
     assert isinstance(caveat, str), f"{name}: caveat must return a str, got {caveat!r}"

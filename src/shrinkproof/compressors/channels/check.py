@@ -22,7 +22,7 @@ TOLERANCE: Final = 1e-4
 """Largest difference that rounding may make, as a part of the largest value of the tensor."""
 
 _DEPENDS_ON_DATA: Final = frozenset(
-    {"nonzero", "masked_select", "topk", "sort", "argsort", "unique", "_unique2", "nms"}
+    {"nonzero", "masked_select", "topk", "sort", "argsort", "unique", "_unique2", "nms", "propose"}
 )
 """Operations whose result has a shape or an order that rounding can change."""
 

@@ -79,6 +79,7 @@ RULES: Final[Mapping[str, Rule]] = {
         *("upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
         *("reflection_pad1d", "reflection_pad2d", "reflection_pad3d"),
         *("replication_pad1d", "replication_pad2d", "replication_pad3d"),
+        "grid_sampler_2d",
     ),
     **_named(
         first_output(_spatial),

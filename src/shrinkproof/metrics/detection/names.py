@@ -70,7 +70,9 @@ DETECTION_NAMES: Final = (
         RPC, "ratio", _HIGHER, "relative performance under corruption: mPC over the own clean AP"
     ),
     at_condition(MPC_OF_BASELINE, "ratio", _HIGHER, "mPC over the baseline's clean AP"),
-    alone(THRESHOLD, "fraction", _NONE, "score above which boxes count, chosen on the select split"),
+    alone(
+        THRESHOLD, "fraction", _NONE, "score above which boxes count, chosen on the select split"
+    ),
     at_condition(
         MISS_RATE, "fraction", _LOWER, "share of the objects that were missed, at the threshold"
     ),

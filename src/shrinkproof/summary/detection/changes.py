@@ -1,0 +1,47 @@
+"""Differences of detectors to the baseline and to the control of equal training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from shrinkproof.metrics.detection.names import FLIPPED, LOST, MPC_OF_BASELINE, NEW
+from shrinkproof.metrics.names import NULL_MEAN, NULL_P, NULL_Q95, SCALED_BY_BASELINE
+from shrinkproof.protocols import Undefined
+from shrinkproof.summary.changes import compared, null_note
+from shrinkproof.summary.detection.numbers import Name, Number, minus
+from shrinkproof.summary.detection.run import DetectionRun
+from shrinkproof.summary.detection.split import DetectionSight, DetectionSplit
+from shrinkproof.summary.values import Derived
+
+_UNCOMPARED = (NULL_P, NULL_Q95, LOST, NEW, FLIPPED, MPC_OF_BASELINE)
+"""Numbers that are comparisons themselves, or whose difference would say nothing new."""
+
+
+def differences(
+    prefix: str, own: Mapping[Name, Number], other: Mapping[Name, Number]
+) -> dict[Name, Number | Undefined]:
+    """Return the differences of every number that both have."""
+    return {
+        (prefix + metric, part): minus(number, other[metric, part])
+        for (metric, part), number in own.items()
+        if (metric, part) in other
+        and not metric.startswith(_UNCOMPARED)
+        and SCALED_BY_BASELINE not in metric
+    }
+
+
+def sight_changes(
+    run: DetectionRun,
+    split: DetectionSplit,
+    sight: DetectionSight,
+    references: Mapping[str, DetectionSight],
+) -> Iterator[Derived]:
+    """Yield what changed under one condition."""
+    for prefix, key in compared(run.common, sight.candidate, references):
+        found = differences(prefix, sight.numbers, references[key].numbers)
+        yield from split.emit(sight.candidate, sight.place, found, notes(found))
+
+
+def notes(numbers: Mapping[Name, Number | Undefined]) -> dict[Name, str]:
+    """Return what readers must know about differences of null levels."""
+    return {name: null_note(name[0]) for name in numbers if NULL_MEAN in name[0]}
