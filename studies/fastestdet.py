@@ -192,7 +192,7 @@ class FastestDet(nn.Module):
     def decode(self, outputs: NDArray[np.float32]) -> list[Detections]:
         """Return what is left in each image, best first."""
         side = SIDE // STRIDE
-        check_outputs(outputs, side * side, 5 + CLASSES, "FastestDet")
+        check_outputs(outputs, (side * side, 5 + CLASSES), "FastestDet")
         objectness, classes = _sigmoid(outputs[..., 0]), _softmax(outputs[..., 5:])
         score_nP = objectness**0.6 * classes.max(axis=-1) ** 0.4
         row, column = np.divmod(np.arange(side * side), side)

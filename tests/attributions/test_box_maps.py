@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import nn
 from shrinkproof.attributions import BOX_ATTRIBUTIONS
 from shrinkproof.attributions.box_gradcam import BoxGradCam, BoxHiResCam
 from shrinkproof.attributions.box_layers import choose_box_layer
-from shrinkproof.attributions.boxes import ExplainedBoxes, overlap
+from shrinkproof.attributions.boxes import ExplainedBoxes, detections, overlap
 from shrinkproof.attributions.drise import DRise
 from shrinkproof.attributions.layers import choose_layer
 from shrinkproof.attributions.rise import Rise
@@ -341,3 +342,14 @@ def test_columns_of_different_length_and_order_are_refused() -> None:
         ExplainedBoxes(two, np.zeros((2, 4), np.float32), one)
     with pytest.raises(DataError, match="in the order of their images"):
         ExplainedBoxes(np.array([1, 0]), np.zeros((2, 4), np.float32), two)
+
+
+@pytest.mark.parametrize("part", ["score", "boxes"])
+def test_boxes_that_are_no_numbers_are_refused_and_not_left_out(part: str) -> None:
+    class Broken(Squares):
+        def decode(self, outputs):
+            found = super().decode(outputs)
+            return [replace(one, **{part: getattr(one, part) * np.nan}) for one in found]
+
+    with pytest.raises(DataError, match="that decode gives must be finite"):
+        detections("drise", Seen(Broken()), inputs_of(TWO))

@@ -242,3 +242,33 @@ def test_published_sets(detection_folder: Path, reference: str, images: int, box
     found = load_images(f"coco:{reference}", {"study": detection_folder})
     assert (len(found), len(found.objects.label)) == (images, boxes)
     assert found.notes == ()
+
+
+def test_a_file_is_listed_once_because_each_entry_would_lack_the_boxes_of_the_other(
+    folder: Path,
+) -> None:
+    twice = [*FOUND["images"], {**FOUND["images"][0], "id": 8}]
+    with pytest.raises(DataError, match=r"1 are listed several times, the first is b\.png"):
+        load(folder, images=twice)
+
+
+@pytest.mark.parametrize("changes", [{"bbox": [1, 2, 10**400, 4]}, {"area": 10**400}])
+def test_whole_numbers_beyond_every_float_are_refused(
+    folder: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match=r"annotation 1: (bbox|area) must be"):
+        load(folder, annotations=with_first("annotations", **changes))
+
+
+@pytest.mark.parametrize(("orientation", "notes"), [(1, 0), (3, 1), (6, 1), (0, 0)])
+def test_photos_that_exif_turns_are_read_as_stored_and_counted(
+    folder: Path, orientation: int, notes: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.zeros((30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "images" / "b.jpg", exif=exif)
+    images = load(folder, images=with_first("images", file_name="b.jpg"))
+    assert images.images[np.array([0])].shape == (1, 30, 40, 3)
+    told = [note for note in images.notes if "EXIF turns or mirrors 1 of 3 images" in note]
+    assert len(told) == notes

@@ -108,7 +108,8 @@ def test_boxes_are_clipped_to_the_image_or_left_out(folder: Path) -> None:
     ],
 )
 def test_wrong_annotations_are_named(folder: Path, content: str, message: str) -> None:
-    (folder / "Annotations" / "a.xml").write_text(content)
+    whole = content.replace("<a>", "<annotation>").replace("</a>", "</annotation>")
+    (folder / "Annotations" / "a.xml").write_text(whole)
     with pytest.raises(DataError, match=message):
         load(folder, "?classes=cat,dog")
 
@@ -168,3 +169,20 @@ def test_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must name at least 1 class, got none"):
         load(tmp_path / "VOC")
     assert len(load(tmp_path / "VOC", "?classes=dog")) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("<html><object/></html>", "must be an <annotation> as Pascal VOC writes it, got <html>"),
+        ('<annotation xmlns="http://x"><object/></annotation>', "got <{http://x}annotation>"),
+        ('<?xml version="1.0" encoding="klingon"?><annotation/>', "must be a readable XML file"),
+    ],
+)
+def test_files_without_readable_objects_are_no_empty_images(
+    folder: Path, content: str, message: str
+) -> None:
+    (folder / "Annotations" / "a.xml").write_text(content)
+    with pytest.raises(DataError) as caught:
+        load(folder, "?classes=cat,dog")
+    assert message in str(caught.value)

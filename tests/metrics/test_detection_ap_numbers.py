@@ -144,11 +144,11 @@ class TestReplicates:
         assert np.array_equal(ap_replicates(predictions, one), first)
 
     def test_every_number_has_an_interval(self):
-        predictions = random_boxes(4, images=60)
-        weights = bootstrap_weights(60, replicates=200, seed=0)
+        predictions = random_boxes(4, images=120)
+        weights = bootstrap_weights(120, replicates=200, seed=0)
         for name in NAMES:
             number = METRICS.create(name).replicated(predictions, weights)
-            found = replicated_interval(number, 60)
+            found = replicated_interval(number, 120)
             assert found.low < number.value < found.high, name
 
     @pytest.mark.parametrize("name", NAMES)

@@ -177,6 +177,15 @@ class TestRate:
         # scipy.stats.binomtest(3, 40).proportion_ci()
         assert (found.low, found.high) == pytest.approx((0.0157, 0.2039), abs=1e-4)
 
+    def test_boxes_per_image_are_no_probability(self):
+        part, weights = np.ones(40), bootstrap_weights(40, replicates=100, seed=0)
+        rate = Rate(part, np.ones(40), "", is_share=False)
+        assert not rate.interval(weights).is_stated
+        assert Rate(part, np.ones(40), "").interval(weights).high == 1
+        part[:20] = 0
+        found = Rate(part, np.ones(40), "", is_share=False).interval(weights)
+        assert found.method == "bootstrap-percentile"
+
     def test_several_boxes_per_image_are_resampled(self):
         draws = np.random.default_rng(0)
         whole = draws.integers(0, 5, 80)

@@ -17,7 +17,7 @@ from torch import nn
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.detecting import Detector, LearnsBoxes, ReadsWeights, ScoresBoxes
-from shrinkproof.errors import ModelError
+from shrinkproof.errors import CompressionError, DataError, ExportError, ModelError
 from shrinkproof.models.faster_rcnn import FasterRCNN, build
 from shrinkproof.models.faster_rcnn_pyramid import Pyramid
 from shrinkproof.protocols import Context
@@ -210,6 +210,48 @@ def test_outputs_have_one_shape_and_proposals_fill_up_with_nothing(detector):
         assert not empty[torch.from_numpy(found.place)].any()
 
 
+def test_proposals_do_not_dwarf_the_logits(detector):
+    with torch.no_grad():
+        outputs = detector(images(1))
+    assert detector.unit == 128
+    assert float(outputs.abs().max()) < 10
+    assert float(detector._parts(outputs)[2].max()) > 50
+
+
+def test_outputs_that_are_broken_or_of_another_size_are_refused(detector):
+    with torch.no_grad():
+        outputs = detector(images(2)).numpy()
+    broken = outputs.copy()
+    broken[1, -1] = np.nan
+    with pytest.raises(DataError, match="finite, got NaN or infinity in 1 of 2 images"):
+        detector.decode(broken)
+    with pytest.raises(DataError, match="of the size that the detector was loaded for"):
+        detector.decode(outputs[:, :-4])
+    assert detector.decode(outputs[:0]) == []
+
+
+def test_loss_refuses_boxes_without_area(detector):
+    flat = [{"boxes": torch.tensor([[10.0, 10, 10, 20]]), "labels": torch.tensor([0])}]
+    with pytest.raises(DataError, match="wider and higher than 0"):
+        detector.loss(detector(images(1)), flat)
+
+
+def test_outputs_are_not_distilled(detector):
+    from shrinkproof.training.objective import batch_loss
+    from shrinkproof.training.settings import Distillation, Training
+
+    context = Context(
+        task=TASKS.get("detection").of(detector),
+        example=torch.zeros(1, 3, *SIZE),
+        device=torch.device("cpu"),
+        stream=functools.partial(stream, "faster_rcnn test"),
+        teacher=detector,
+    )
+    settings = Training(epochs=1, distill=Distillation())
+    with torch.no_grad(), pytest.raises(CompressionError, match="left out for detectors"):
+        batch_loss(settings, context, images(), detector(images()), targets())
+
+
 def test_place_leads_to_the_score(detector):
     with torch.no_grad():
         outputs = detector(images(1))
@@ -265,6 +307,9 @@ def test_published_rows_without_a_category_are_left_out(detector):
     assert torch.equal(found["roi_heads.box_predictor.bbox_pred.bias"][::4], kept)
     assert "rpn.head.conv.0.0.weight" in found
     assert detector.read_weights(rows(5))[0] == 4
+    damaged = rows(91)
+    del damaged["roi_heads.box_predictor.bbox_pred.bias"]
+    assert detector.read_weights(damaged)[0] == 80
     assert detector.read_weights({"other": torch.zeros(2)})[0] is None
 
 
@@ -279,6 +324,16 @@ class _Feed:
     def batches(self, size, *, order=None, augment=None):
         del size
         yield images(), targets()
+
+
+def _assert_wrong_classes_are_noticed(module, path):
+    from shrinkproof.artifacts.export import _agree
+
+    wrong = copy.deepcopy(module)
+    with torch.no_grad():
+        wrong.get_submodule("roi_heads.box_predictor.cls_score").weight.mul_(0.9)
+    with pytest.raises(ExportError, match="must give the model's logits"):
+        _agree(wrong, torch.zeros(1, 3, *SIZE), path, exact=True, chooses=True)
 
 
 @pytest.mark.slow
@@ -312,6 +367,7 @@ def test_compressed_networks_export_and_the_same_rule_reads_them(detector, steps
     file = Session(report.path)(images(2).numpy())
     count = detector.anchors * 5
     if not report.integers:
+        _assert_wrong_classes_are_noticed(module, report.path)
         np.testing.assert_allclose(file[:, :count], twin[:, :count], atol=1e-3)
     for one, other in zip(detector.decode(file), detector.decode(twin), strict=True):
         assert abs(len(one.boxes) - len(other.boxes)) <= 3

@@ -49,7 +49,7 @@ def test_nobody_said_and_nothing_seen_are_different():
         ({"use": "cifar:resnet20", "preprocess": {"std": [1, 0, 1]}}, ("preprocess", "std", 1)),
         ({"use": "cifar:resnet20", "input_shape": [3, 0, 32]}, ("input_shape", 1)),
         ({"use": "cifar:resnet20", "input_shape": ["3", 32, 32]}, ("input_shape", 0)),
-        ({"use": "cifar:resnet20", "classes": 1}, ("classes",)),
+        ({"use": "cifar:resnet20", "classes": 0}, ("classes",)),
         ({"use": "cifar:resnet20", "klasses": 10}, ("klasses",)),
         ({"use": "resnet20"}, ("use",)),
         ({"use": "cifar:"}, ("use",)),

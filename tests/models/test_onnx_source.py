@@ -161,6 +161,21 @@ def test_images_without_boxes_give_none(tmp_path):
     assert [len(one.boxes) for one in found] == [0, 0]
 
 
+def test_a_detector_may_know_one_class(tmp_path):
+    path = detector(tmp_path / "one.onnx", [[1, 2, 3, 4]], [1])
+    loaded = load(path, boxes=BoxOutputs(first_label=1), classes=1)
+    assert loaded.num_classes == 1
+    (found,) = loaded.module.decode(loaded.module(images(1)).numpy())
+    assert found.label.tolist() == [0]
+
+
+def test_a_rehearsal_runs_the_file_and_exports_nothing(tmp_path):
+    from shrinkproof.study.rehearsal import _try
+
+    loaded = load(classifier(tmp_path / "net.onnx"))
+    _try(None, loaded, {}, ())
+
+
 def test_settings_may_stand_in_a_study_file(tmp_path):
     path = detector(tmp_path / "m.onnx", CORNERS, [0, 1])
     first = spec(path, boxes={"format": "xyxy"}, classes=2)

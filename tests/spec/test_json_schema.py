@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from shrinkproof.attributions import ATTRIBUTIONS
+from shrinkproof.attributions import ATTRIBUTIONS, BOX_ATTRIBUTIONS
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.spec import example_study, json_schema
 
@@ -44,8 +44,9 @@ def test_what_the_loader_refuses_the_schema_refuses(validator, change):
 
 
 def test_methods_for_heat_maps_are_offered_by_name_and_with_settings(validator):
-    offered = json_schema()["$defs"]["Attribution"]["oneOf"]
-    assert set(ATTRIBUTIONS.names()) == {*offered[0]["enum"]}
+    offered = json_schema()["$defs"]["Attribution"]["anyOf"]
+    named = {name for each in offered for name in each.get("enum", ())}
+    assert named == {*ATTRIBUTIONS.names(), *BOX_ATTRIBUTIONS.names()}
     methods = ["gradcam", {"occlusion": {"window": 4, "stride": 2}}, {"rise": None}]
     content = {**yaml.safe_load(example_study()), "measure": {"saliency": {"methods": methods}}}
     assert list(validator.iter_errors(content)) == []

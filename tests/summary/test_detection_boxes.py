@@ -185,8 +185,9 @@ def test_twin_and_artifact_agree_on_the_boxes_that_both_have() -> None:
     rows["report"]["net/a", CLEAN] = detections(lambda i: [(0.9, "other" if i < 2 else "right")])
     told = number(summary_of(candidates(["a"]), rows), "net/a", "fidelity.agreement")
     assert told is not None
-    assert told.value == pytest.approx((COUNT - 2) / (COUNT + 10 + 2))
-    assert "score >= 0.861 that both have, IoU >= 0.5" in told.reason
+    assert told.value == pytest.approx(2 * (COUNT - 2) / (2 * COUNT + 10))
+    assert "score >= 0.861 in one form that the other one has" in told.reason
+    assert "IoU >= 0.5, at any score" in told.reason
 
 
 def test_the_images_hit_hardest_show_both_sides(summary: Summary) -> None:
@@ -220,3 +221,41 @@ def test_scenes_stand_side_by_side(summary: Summary) -> None:
             assert {f"{who}_clean", f"{who}_corrupted"} < set(image)
     assert found["images"][0]["candidate_clean"] == []
     assert found["images"][0]["baseline_corrupted"][0]["state"] == "right"
+
+
+def test_boxes_on_the_images_that_chose_the_threshold_say_so() -> None:
+    rows = both(baseline=scattered(0), a=scattered(1))["select"]
+    settings = with_settings(conditions=(CLEAN,), metrics=("detection.ap50",))
+    rows = {key: item for key, item in rows.items() if key[1] == CLEAN}
+    chosen = "the threshold was chosen on these images"
+    for judged, is_told in (({"select": rows}, True), ({"select": rows, "report": rows}, False)):
+        found = summary_of(candidates(["a"]), judged, settings)
+        printed = "select" if is_told else "report"
+        told = [
+            row.measurement.reason
+            for row in found.rows
+            if row.split == printed and row.measurement.metric == "boxes.lost"
+        ]
+        assert told
+        assert all((chosen in text) is is_told for text in told)
+
+
+def test_what_a_mean_over_classes_leaves_out_is_told_of_both_and_over_conditions() -> None:
+    metric = "detection.laece"
+    cats = detections(lambda image: [(0.9, "right")] if image % 2 == 0 else [])
+    rows = {("net/baseline", condition): scattered(0) for condition in (CLEAN, *FOG)}
+    rows |= {("net/a", condition): scattered(0) for condition in (CLEAN, FOG[1])}
+    rows["net/a", FOG[0]] = cats
+    found = summary_of(candidates(["a"]), rows, with_settings(metrics=("detection.ap50", metric)))
+    (one,) = [
+        row.measurement.reason
+        for row in found.rows
+        if (row.condition, row.severity, row.measurement.metric) == ("fog", 1, f"change.{metric}")
+    ]
+    assert "mean over the 1 of 2 classes with detections that count" in one
+    assert "of what it is compared with: mean over all 2 classes" in one
+    every = number(found, "net/a", metric, "corrupted")
+    assert every is not None
+    assert "mean over" not in every.reason
+    assert "the classes that count differ between conditions" in every.reason
+    assert "IoU >= 0.1" in every.reason

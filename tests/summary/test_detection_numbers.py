@@ -153,6 +153,21 @@ def test_mpc_is_never_stated_without_rpc() -> None:
     assert "needs detection.ap50 of the clean images" in told.reason
 
 
+def test_what_rests_on_few_images_has_no_interval() -> None:
+    """One lost object of forty says nothing about how many others are lost elsewhere."""
+    found = summary_of(candidates(["a"]), world(baseline=(40, 40, 40), a=(39, 39, 39)))
+    for metric, place in (
+        (f"change.{AP}", "clean"),
+        (f"change.{AP}", "corrupted"),
+        ("robustness.mpc", "corrupted"),
+        ("change.robustness.mpc", "fog"),
+    ):
+        told = number(found, "net/a", metric, place)
+        assert told is not None
+        assert (told.low, told.high) == (None, None)
+        assert "the spread rests on about 1 images; an interval needs at least 10" in told.reason
+
+
 def test_changes_from_the_control_have_their_own_name() -> None:
     rows = world(baseline=(40, 20, 10), control=(30, 20, 10), a=(20, 10, 4))
     found = summary_of(candidates(["control", "a+control"]), rows)
@@ -211,8 +226,8 @@ def test_binned_calibration_errors_are_resampled_but_not_tested() -> None:
 
 def test_ranks_and_sweeps_are_about_average_precision() -> None:
     sweep = Sweep("prune{ratio}", "ratio", ((0.3, "a"), (0.5, "b")))
-    settings = with_settings(sweeps=(sweep,), margins={AP: 0.2})
-    rows = world(baseline=(40, 40, 40), a=(39, 39, 39), b=(10, 10, 4))
+    settings = with_settings(sweeps=(sweep,), margins={AP: 0.5})
+    rows = world(baseline=(40, 40, 40), a=(30, 30, 30), b=(10, 10, 10))
     found = summary_of(candidates(["a", "b"]), rows, settings)
     (potential,) = exhibits(found, "potential")
     assert potential["metric"] == AP

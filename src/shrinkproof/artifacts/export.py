@@ -44,7 +44,8 @@ class ExportReport:
         packed: weights that are stored as indices and a table.
         notes: what a reader would expect to be smaller or an integer and is not, with the reason.
         difference: largest absolute difference between the logits of file and model, on
-            the example and on noise.
+            the example and on noise; where the file chooses proposals and another choice explains
+            the difference, the one that `reordered_difference` gives.
     """
 
     path: Path
@@ -324,9 +325,7 @@ def _complete_integers(
 def _agree(model: nn.Module, example: Tensor, path: Path, *, exact: bool, chooses: bool) -> float:
     """Return the largest difference between file and model on the example and noise.
 
-    A file that chooses boxes inside may choose another one of two that score the same up to
-    rounding, and then all that follow are in other places. There the numbers are compared in
-    order of size, and on average.
+    Where a file chooses proposals, which rounding may change: see `reordered_difference`.
 
     Raises:
         ExportError: a floating-point file does not give the model's logits, or one is not finite.
@@ -334,6 +333,7 @@ def _agree(model: nn.Module, example: Tensor, path: Path, *, exact: bool, choose
     import torch
 
     from shrinkproof.artifacts.session import Session
+    from shrinkproof.compressors.reordered import reordered_difference
 
     # The example may be all zeros, which would not show a wrong weight.
     generator = torch.Generator().manual_seed(0)
@@ -349,7 +349,7 @@ def _agree(model: nn.Module, example: Tensor, path: Path, *, exact: bool, choose
     difference = float(np.abs(got - expected).max())
     limit = AGREEMENT * float(np.abs(expected).max()) + 1e-6
     if difference > limit and chooses:
-        difference = float(np.abs(np.sort(got, axis=1) - np.sort(expected, axis=1)).mean())
+        difference = reordered_difference(got, expected, limit)
     if not np.isfinite(difference) or (exact and difference > limit):
         raise ExportError(
             f"{path}: the file must give the model's logits to {limit:.3g}, got a difference of "

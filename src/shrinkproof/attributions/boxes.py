@@ -163,11 +163,19 @@ def detections(
     """Return what a candidate finds in each input.
 
     Raises:
-        DataError: the network's output is not finite.
+        DataError: the network's output, or a number that its rule makes of it, is not finite.
     """
     outputs = subject.predict(inputs)
     check_finite(method, outputs, "the network's output")
-    return subject.detector.decode(outputs)
+    found = subject.detector.decode(outputs)
+    for one in found:
+        # No score that is no number reaches a threshold: the box would be left out without a word.
+        if not (np.isfinite(one.score).all() and np.isfinite(one.boxes).all()):
+            raise DataError(
+                f"{method}: boxes and scores that decode gives must be finite, got NaN or "
+                "infinity; correct decode"
+            )
+    return found
 
 
 def overlap(a_m4: NDArray[np.floating], b_k4: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.data.imagefolder import decode, header
+from shrinkproof.data.imagefolder import decode, header, is_turned
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError
 from shrinkproof.predictions import Objects
@@ -176,9 +177,16 @@ def boxed_images(
         notes: what a reader must know about the annotations.
 
     Raises:
-        DataError: a file is missing, no image, or not of the annotated size.
+        DataError: a file is missing, listed twice, no image, or not of the annotated size.
     """
     sizes, hashes = _scan(source, folder, listed)
+    turned = sum(is_turned(folder / each.name) for each in listed)
+    if turned:
+        notes = (
+            *notes,
+            f"EXIF turns or mirrors {turned} of {len(listed)} images, which is not done here: "
+            "their boxes must be annotated on the pixels as they are stored",
+        )
     objects, changes = annotated.objects(sizes)
     alike = bool((sizes == sizes[0]).all())
     files = [each.name for each in listed]
@@ -231,6 +239,13 @@ def _scan(
         raise DataError(
             f"{source}: every listed image must be a file in {folder}, but {len(absent)} of "
             f"{len(listed)} are missing, the first is {absent[0]}; copy them there"
+        )
+    counts = Counter(each.name for each in listed)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{source}: every file must be listed once, with all of its boxes, but {len(twice)} "
+            f"are listed several times, the first is {twice[0]}; join their entries"
         )
     sizes = np.empty((len(listed), 2), dtype=np.int64)
     hashes = np.empty(len(listed), dtype="U16")

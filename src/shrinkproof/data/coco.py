@@ -255,7 +255,12 @@ def _known(
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    if type(value) not in (int, float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False  # a whole number beyond every float
 
 
 def _box(path: Path, entry: Mapping[str, Any]) -> tuple[float, float, float, float]:

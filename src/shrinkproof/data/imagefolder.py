@@ -20,6 +20,9 @@ from shrinkproof.registry import component
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_ORIENTATION: Final = 0x0112
+"""EXIF tag of how a camera was held: 1 upright, 2 to 8 otherwise."""
+
 _MODES: Final = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Modes with at most 8 bits per channel; deeper ones would be clipped on conversion."""
 
@@ -242,6 +245,19 @@ def header(path: Path) -> tuple[int, int, str]:
             f"{path}: must have at most 8 bits per channel, got Pillow mode {mode!r}; convert it"
         )
     return width, height, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def is_turned(path: Path) -> bool:
+    """Return whether EXIF says that a photo must be turned or mirrored to be looked at.
+
+    Raises:
+        DataError: the file is no image.
+    """
+    with _opened(path) as image:
+        # Other formats are decoded to the end in search of it.
+        if image.format not in ("JPEG", "MPO", "TIFF", "WEBP"):
+            return False
+        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
 
 
 def _check_crop(path: Path, preparation: Preparation, width: int, height: int) -> None:

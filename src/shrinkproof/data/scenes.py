@@ -25,7 +25,7 @@ _INK: Final = 96
 """Level, 0 to 255, from which a pixel belongs to a digit."""
 
 _CONTRAST: Final = 70
-"""Smallest mean difference of levels between a digit and what is behind it."""
+"""Mean difference of levels to what is behind a digit, below which its color is drawn apart."""
 
 _TRIES: Final = 30
 """Places tried for a digit before it is left out."""

@@ -160,9 +160,15 @@ def _parsed(path: Path) -> ElementTree.Element:
     parser = ElementTree.XMLParser(target=_Plain())
     try:
         parser.feed(path.read_bytes())
-        return parser.close()
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+        tree = parser.close()
+    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         raise DataError(f"{path}: must be a readable XML file: {error}") from error
+    if tree.tag != "annotation":
+        raise DataError(
+            f"{path}: must be an <annotation> as Pascal VOC writes it, got <{tree.tag}>; remove "
+            "the file or correct it"
+        )
+    return tree
 
 
 def _names(reference: _Reference) -> list[str]:

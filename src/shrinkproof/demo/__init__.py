@@ -24,12 +24,13 @@ def run_demo(folder: Path, progress: Progress, task: Task = "classification") ->
         task: ``classification`` of digits, or ``detection`` of digits in textured scenes.
 
     Raises:
-        UsageError: the directory holds the demo of the other task.
+        UsageError: the directory holds another study, such as the demo of the other task.
     """
     from shrinkproof.demo import classification, detection
     from shrinkproof.engines.inline import Inline
     from shrinkproof.engines.processes import Processes
     from shrinkproof.errors import UsageError
+    from shrinkproof.spec import load_study_spec
     from shrinkproof.store import Store
     from shrinkproof.study import Study
     from shrinkproof.study.certifying import certify
@@ -37,11 +38,11 @@ def run_demo(folder: Path, progress: Progress, task: Task = "classification") ->
     chosen = detection if task == "detection" else classification
     store = Store.create(folder)
     file = folder / "study.yaml"
-    study = Study.load(file) if file.is_file() else None
-    if study is not None and study.spec.task != task:
+    found = load_study_spec(file).study if file.is_file() else ""
+    if found not in ("", load_study_spec(chosen.STUDY).study):
         raise UsageError(
-            f"{folder}: must be empty or hold a demo of task {task}, got one of "
-            f"{study.spec.task}; choose another directory"
+            f"{folder}: must be empty or hold a demo of task {task}, got the study {found!r}; "
+            "choose another directory"
         )
     store.write_text(file, chosen.STUDY)
     study = Study.load(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shrinkproof.training.settings import Training
@@ -37,7 +37,7 @@ class Baseline:
         from safetensors.torch import save
 
         from shrinkproof import randomness
-        from shrinkproof.models.reference import ModelSpec, load_model
+        from shrinkproof.models.reference import load_model
         from shrinkproof.protocols import Context
         from shrinkproof.tasks import TASKS
         from shrinkproof.training.feed import ImageFeed
@@ -47,7 +47,7 @@ class Baseline:
         start = time.perf_counter()
         progress.begin("train", self.training.epochs)
         spec = study.spec.models[self.model]
-        untrained = ModelSpec(use=spec.arch, classes=spec.classes, preprocess=spec.preprocess)
+        untrained = replace(spec, use=spec.arch, arch="")
         model = load_model(untrained, {})
         context = Context(
             task=TASKS.get(study.spec.task).of(model.module),

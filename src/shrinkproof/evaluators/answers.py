@@ -159,6 +159,8 @@ def _check(found: Detections) -> None:
             raise ModelError(
                 f"decode: {name} must have shape {shape}, got {getattr(found, name).shape}"
             )
+    if count and not np.issubdtype(found.label.dtype, np.integer):
+        raise ModelError(f"decode: label must hold integers, got {found.label.dtype}")
     if not (np.isfinite(found.boxes).all() and np.isfinite(found.score).all()):
         raise ModelError("decode: boxes and scores must be finite, got NaN or infinity")
 

@@ -12,8 +12,8 @@ from shrinkproof.records import Json
 
 _STRETCHED: Final = "each side is stretched"
 _KEPT: Final = (
-    "both sides are multiplied by one factor, so that the image fits, and black fills up right and "
-    "below"
+    "both sides are multiplied by one factor, so that the image fits, and the mean color (zero "
+    "after normalization) fills up right and below"
 )
 
 

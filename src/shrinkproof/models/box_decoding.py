@@ -95,20 +95,25 @@ def _removes(
     return found
 
 
-def check_outputs(outputs: NDArray[np.float32], places: int, columns: int, what: str) -> None:
-    """Check that a network's output has a row for each place, and finite numbers only.
+def check_outputs(outputs: NDArray[np.float32], shape: tuple[int, ...], what: str) -> None:
+    """Check that a network's output has one shape for each image, and finite numbers only.
+
+    Args:
+        outputs: (n, ...) of n images.
+        shape: the numbers of one image.
+        what: name of the network, for messages.
 
     Raises:
         DataError: it has not.
     """
-    if outputs.ndim != 3 or outputs.shape[1:] != (places, columns):
+    if outputs.shape[1:] != shape or not outputs.ndim:
         raise DataError(
-            f"{what}: outputs must be (n, {places}, {columns}), got {outputs.shape}; give images "
-            "of the size that the detector was loaded for"
+            f"{what}: outputs must be (n, {', '.join(map(str, shape))}), got {outputs.shape}; give "
+            "images of the size that the detector was loaded for"
         )
     if not np.isfinite(outputs).all():
+        bad = ~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         raise DataError(
-            f"{what}: outputs must be finite, got NaN or infinity in "
-            f"{int((~np.isfinite(outputs)).any(axis=(1, 2)).sum())} of {len(outputs)} images; the "
-            "network is numerically broken"
+            f"{what}: outputs must be finite, got NaN or infinity in {int(bad.sum())} of "
+            f"{len(outputs)} images; the network is numerically broken"
         )

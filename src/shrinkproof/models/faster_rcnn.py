@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from shrinkproof.detecting import Detections
 from shrinkproof.errors import ModelError
-from shrinkproof.models.box_decoding import without_duplicates
+from shrinkproof.models.box_decoding import check_outputs, without_duplicates
 from shrinkproof.models.faster_rcnn_proposals import anchors_of
 from shrinkproof.models.faster_rcnn_pyramid import Pyramid
-from shrinkproof.models.torchvision_detectors import CATEGORIES, used_categories
+from shrinkproof.models.torchvision_detectors import CATEGORIES, check_targets, used_categories
 from shrinkproof.randomness import torch_seed
 
 # Shape suffixes: n images, A anchors, P proposals, C classes, B classes and background.
@@ -39,9 +39,13 @@ class FasterRCNN(nn.Module):
     """A two-stage detector (Ren et al. 2015, arXiv:1506.01497) on a feature pyramid.
 
     It has the layers of torchvision's network under their names. The output holds, for each
-    image, objectness (A) and deltas (A, 4) of all anchors, P proposals (P, 4) in pixels, empty
-    ones behind, class logits (P, B) and deltas (P, B, 4) of all proposals. Class k of ours is
-    torchvision's k + 1; its first is the background.
+    image, objectness (A) and deltas (A, 4) of all anchors, P proposals (P, 4), empty ones behind,
+    class logits (P, B) and deltas (P, B, 4) of all proposals. Class k of ours is torchvision's
+    k + 1; its first is the background.
+
+    Proposals are in parts of ``unit`` pixels, a power of two, which rounds nothing. In pixels they
+    would dwarf the logits, and whoever compares outputs by their largest number would not see that
+    logits are wrong.
 
     Args:
         network: torchvision's network; its layers are used, not copied.
@@ -62,6 +66,7 @@ class FasterRCNN(nn.Module):
         self.rpn: Any = network.rpn
         self.roi_heads: Any = network.roi_heads
         self.size = size
+        self.unit = 2.0 ** math.ceil(math.log2(max(size)))
         self.count = int(self.rpn._post_nms_top_n["testing"])
         shapes = self._shapes()
         self.pyramid = _pyramid(self.roi_heads.box_roi_pool, size, shapes)
@@ -116,16 +121,21 @@ class FasterRCNN(nn.Module):
         predictor = self.roi_heads.box_predictor
         classes = predictor.cls_score(inside.flatten(1)).unflatten(0, (-1, self.count))
         boxes = predictor.bbox_pred(inside.flatten(1)).unflatten(0, (-1, self.count))
-        parts = (proposals, classes, boxes)
+        parts = (proposals * (1 / self.unit), classes, boxes)
         return torch.cat([objectness, deltas, *(part.flatten(1) for part in parts)], dim=1)
 
     def decode(self, outputs: NDArray[np.float32]) -> list[Detections]:
         """Return what was found in each image, from the output of the network.
 
         The same rule as torchvision's in evaluation mode.
+
+        Raises:
+            DataError: the outputs are not finite, or not those of images of our size.
         """
+        check_outputs(outputs, (sum(self._lengths()),), type(self).__name__)
+        tensor = torch.from_numpy(np.array(outputs, dtype=np.float32))
         with torch.no_grad():
-            _, _, proposals, logits, deltas = self._parts(torch.from_numpy(outputs))
+            _, _, proposals, logits, deltas = self._parts(tensor)
             scores, deltas = logits.softmax(-1)[..., 1:], deltas[:, :, 1:]
             return [self._found(*image) for image in zip(proposals, scores, deltas, strict=True)]
 
@@ -154,8 +164,9 @@ class FasterRCNN(nn.Module):
         """Return how many classes weights of torchvision have, and the weights in our layout.
 
         Published COCO weights have a row for each of 91 category numbers, of which 80 are in use;
-        the rows of the others are left out, so that class k is the k-th category. Older weights
-        have other names of some layers.
+        the rows of the others are left out, so that class k is the k-th category. Weights of 90
+        classes of one's own look the same and are not told apart. Older weights have other names
+        of some layers.
         """
         found = {_present_name(name): tensor for name, tensor in tensors.items()}
         weight = found.get(f"{_CLASSES}.weight")
@@ -165,10 +176,12 @@ class FasterRCNN(nn.Module):
         if rows != CATEGORIES:
             return rows - 1, found
         kept = torch.tensor(used_categories())
-        for name, each in ((_CLASSES, 1), (_BOXES, 4)):
-            for part in ("weight", "bias"):
-                by_row = found[f"{name}.{part}"].unflatten(0, (rows, each))
-                found[f"{name}.{part}"] = by_row.index_select(0, kept).flatten(0, 1)
+        for layer, each in ((_CLASSES, 1), (_BOXES, 4)):
+            for name in (f"{layer}.weight", f"{layer}.bias"):
+                # What is missing or of another shape is named by whoever fills the network.
+                if name in found and len(found[name]) == rows * each:
+                    by_row = found[name].unflatten(0, (rows, each))
+                    found[name] = by_row.index_select(0, kept).flatten(0, 1)
         return len(kept) - 1, found
 
     def loss(self, outputs: Tensor, target: Sequence[Mapping[str, Tensor]]) -> Tensor:
@@ -178,7 +191,11 @@ class FasterRCNN(nn.Module):
         learns from the proposals alone, to which torchvision adds the objects' own boxes, and
         there are as many proposals as in evaluation. The samples depend on the output alone, so
         equal outputs have equal losses.
+
+        Raises:
+            DataError: a box has no area.
         """
+        check_targets(target)
         objectness, deltas, proposals, logits, boxes = self._parts(outputs)
         objects = [t["boxes"].to(outputs) for t in target]
         labels = [t["labels"].to(outputs.device) + 1 for t in target]
@@ -239,17 +256,21 @@ class FasterRCNN(nn.Module):
 
     def _parts(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return objectness, deltas, proposals, logits, and deltas of the proposals."""
-        wide = self.roi_heads.box_predictor.cls_score.out_features
-        lengths = [self.anchors, 4 * self.anchors]
-        lengths += [self.count * part for part in (4, wide, 4 * wide)]
-        objectness, deltas, proposals, logits, boxes = outputs.split(lengths, dim=1)
+        wide = self.num_classes + 1
+        objectness, deltas, proposals, logits, boxes = outputs.split(self._lengths(), dim=1)
         return (
             objectness,
             deltas.unflatten(1, (-1, 4)),
-            proposals.unflatten(1, (-1, 4)),
+            self.unit * proposals.unflatten(1, (-1, 4)),
             logits.unflatten(1, (-1, wide)),
             boxes.unflatten(1, (-1, wide, 4)),
         )
+
+    def _lengths(self) -> list[int]:
+        """Return how many numbers each part of the output has for an image."""
+        wide = self.num_classes + 1
+        numbers = [self.count * part for part in (4, wide, 4 * wide)]
+        return [self.anchors, 4 * self.anchors, *numbers]
 
 
 def _logit(probability: float) -> float:

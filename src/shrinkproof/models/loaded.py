@@ -29,8 +29,9 @@ class Preprocess:
         std: standard deviation of each channel, on the scale 0 to 1; above 0.
         size: (H, W) that images are resized to, by OpenCV's bilinear interpolation of uint8
             pixels; None leaves them as they are.
-        keep_ratio: resize both sides by one factor, so that the image fits, and fill up with black
-            at the right and at the bottom; otherwise each side is stretched.
+        keep_ratio: resize both sides by one factor, so that the image fits, and fill up with the
+            mean color, zero after normalization, at the right and at the bottom; otherwise each
+            side is stretched.
     """
 
     mean: Annotated[tuple[float, float, float], pydantic.Field(strict=False)] = (0.0, 0.0, 0.0)
@@ -46,12 +47,15 @@ class Preprocess:
         """
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise DataError(f"images must be (N, H, W, 3) uint8, got {images.shape} {images.dtype}")
+        tall, wide = images.shape[1:3] if self.size is None else self._inner(images.shape[1:3])
         images = self._resized(images)
         levels = np.arange(256, dtype=np.float64)[:, None] / 255.0
         table_LC = ((levels - np.asarray(self.mean)) / np.asarray(self.std)).astype(np.float32)
         inputs = np.empty((len(images), 3, *images.shape[1:3]), dtype=np.float32)
         for channel in range(3):
             np.take(table_LC[:, channel], images[..., channel], out=inputs[:, channel])
+        inputs[:, :, tall:] = 0
+        inputs[:, :, :, wide:] = 0
         return inputs
 
     def factors(self, shape: tuple[int, int]) -> tuple[float, float]:
@@ -71,7 +75,7 @@ class Preprocess:
         tall, wide = self.factors(shape)
         return np.asarray(boxes * np.array([wide, tall, wide, tall]), dtype=np.float32)
 
-    def _inner(self, shape: tuple[int, int]) -> tuple[int, int]:
+    def _inner(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return height and width of the resized image, without what is filled up."""
         assert self.size is not None, "only resized images have an inner size"
         if not self.keep_ratio:

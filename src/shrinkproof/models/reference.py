@@ -40,7 +40,8 @@ class ModelSpec:
         arch: the network that a checkpoint's weights belong to, itself a reference:
             ``cifar:resnet20``, ``torchvision:resnet18``, ``timm:NAME``,
             ``import:package.module:function``. Only for ``checkpoint:``.
-        classes: number of classes; None takes what the weights say.
+        classes: number of classes, at least 2 where images have one class each; None takes what
+            the weights say.
         preprocess: from uint8 pixels to network input; None takes what the reference brings,
             which is an error where it brings nothing.
         input_shape: (C, H, W) of one input; None takes what the reference brings.
@@ -51,7 +52,7 @@ class ModelSpec:
 
     use: Annotated[str, pydantic.Field(pattern=r"^[^:\s]+:\S(.*\S)?$")]
     arch: Annotated[str, pydantic.Field(pattern=r"^$|^[^:\s]+:\S(.*\S)?$")] = ""
-    classes: Annotated[int, pydantic.Field(ge=2)] | None = None
+    classes: Annotated[int, pydantic.Field(ge=1)] | None = None
     preprocess: Annotated[Preprocess, pydantic.BeforeValidator(_as_preprocess)] | None = None
     input_shape: Annotated[tuple[Size, Size, Size], pydantic.Field(strict=False)] | None = None
     seen: Strings | None = None

@@ -176,7 +176,7 @@ class SmallDetector(nn.Module):
         Raises:
             DataError: the outputs are not (n, P, C + 5), or not finite.
         """
-        check_outputs(outputs, len(self.places.stride), self.num_classes + 5, "detector")
+        check_outputs(outputs, (len(self.places.stride), self.num_classes + 5), "detector")
         tensor = torch.from_numpy(np.ascontiguousarray(outputs, dtype=np.float32))
         boxes = boxes_of(tensor[..., self.num_classes :], self.places).numpy()
         scores = scores_of(tensor, self.num_classes).numpy()

@@ -106,7 +106,7 @@ class OneStageDetector(nn.Module):
             DataError: the outputs are not finite, or not those of images of our size.
         """
         columns = self.rows + 4 + ("bbox_ctrness" in self.parts)
-        check_outputs(outputs, len(self._anchors), columns, type(self).__name__)
+        check_outputs(outputs, (len(self._anchors), columns), type(self).__name__)
         tensor = torch.from_numpy(np.ascontiguousarray(outputs, dtype=np.float32))
         return [self._found(one) for one in tensor]
 
@@ -122,12 +122,7 @@ class OneStageDetector(nn.Module):
         """
         outputs = outputs.float()
         targets = [{"boxes": t["boxes"], "labels": t["labels"] + 1} for t in target]
-        for one in targets:
-            if (one["boxes"][:, 2:] <= one["boxes"][:, :2]).any():
-                raise DataError(
-                    "detection: boxes to learn from must be wider and higher than 0, got one that "
-                    "is not; leave such boxes out of the training data"
-                )
+        check_targets(target)
         ends = [4, 4 + self.rows]
         parts = dict(zip(self.parts, outputs.tensor_split(ends, dim=2), strict=False))
         anchors = [self._anchors.to(outputs.device)] * len(outputs)
@@ -142,7 +137,8 @@ class OneStageDetector(nn.Module):
         """Return how many classes weights of torchvision have, and the weights in our layout.
 
         Published COCO weights have a row for each of 91 category numbers, of which 80 are in use;
-        the rows of the others are left out, so that class k is the k-th category.
+        the rows of the others are left out, so that class k is the k-th category. Weights of 90
+        classes of one's own look the same and are not told apart.
 
         Args:
             tensors: name -> tensor, as torchvision names them.
@@ -385,6 +381,20 @@ def build(
 def _counters(module: nn.Module) -> dict[str, Tensor]:
     """Return the counters of batch norms, which frozen ones do not have."""
     return {n: t for n, t in module.state_dict().items() if n.endswith("num_batches_tracked")}
+
+
+def check_targets(target: Sequence[Mapping[str, Tensor]]) -> None:
+    """Refuse boxes without area, whose loss is not finite.
+
+    Raises:
+        DataError: there is one.
+    """
+    for one in target:
+        if (one["boxes"][:, 2:] <= one["boxes"][:, :2]).any():
+            raise DataError(
+                "detection: boxes to learn from must be wider and higher than 0, got one that "
+                "is not; leave such boxes out of the training data"
+            )
 
 
 def used_categories() -> list[int]:

@@ -62,7 +62,9 @@ class Torchvision:
     and ``_v2``, ``fcos_resnet50_fpn``, and the networks ``fasterrcnn_...``. Their classes are
     counted without a background: of the published COCO weights, the 80 that are in use, in the
     order of their numbers. RetinaNet, FCOS and Faster R-CNN take images of 800x1344 pixels unless
-    the model says otherwise.
+    the model says otherwise. Torchvision itself has no fixed size: it shows an upright image larger
+    than fits in there, and fills up with the mean color instead of black; so scores are not quite
+    the published ones.
     """
 
     name: ClassVar[str] = "torchvision"

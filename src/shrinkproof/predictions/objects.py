@@ -61,8 +61,8 @@ class Objects:
             raise DataError(
                 f"objects: offsets must rise from 0 to {count}, got {self.offsets.tolist()[:8]}"
             )
-        if not np.isfinite(self.boxes).all():
-            raise DataError("objects: boxes must be finite, got NaN or infinity")
+        if not (np.isfinite(self.boxes).all() and np.isfinite(self.area).all()):
+            raise DataError("objects: boxes and areas must be finite, got NaN or infinity")
         sides = self.boxes[:, 2:] - self.boxes[:, :2]
         if count and sides.min() <= 0:
             row = int(np.argmax((sides <= 0).any(axis=1)))

@@ -116,7 +116,8 @@ def _selector_name(text: str) -> str:
 
 def repeats(view: View) -> RepeatTable:
     """Return the means over repeats with their standard deviations."""
-    metrics = (view.rows.quality, view.robustness.metric, view.calibration)
+    robust = (column.metric for column in view.robustness)
+    metrics = (view.rows.quality, *robust, view.calibration)
     wanted = [
         Column(ACROSS_REPEATS + metric, place)
         for metric in metrics

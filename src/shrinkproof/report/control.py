@@ -41,7 +41,7 @@ def controls(view: View) -> Controls:
     labels = [label for label in view.labels if view.control(label)]
     wanted = (
         Column(view.rows.quality, CLEAN),
-        view.robustness,
+        *view.robustness,
         Column(view.calibration, CLEAN),
     )
     columns = tuple(

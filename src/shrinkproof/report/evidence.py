@@ -118,7 +118,7 @@ def evidence(
             "selective": tables.further(view, ("selective.",)),
         },
         sayings={
-            "robustness": control.saying(view, view.robustness),
+            "robustness": control.saying(view, view.robustness[0]),
             "calibration": control.saying(view, Column(view.calibration, CLEAN)),
             "samples": control.saying(view, Column(view.rows.quality, CLEAN)),
         },

@@ -19,6 +19,9 @@ METRICS: Final = (
 )
 """Numbers of the table, in its order; those of single parts come after the first."""
 
+UNMATCHED: Final = "saliency.unmatched"
+"""Stands in the table where boxes are explained: the others are about matched pairs."""
+
 PARTS: Final = ("baseline=right", "baseline=wrong")
 
 PICTURES: Final = 500_000
@@ -33,6 +36,7 @@ _CONTROLS: Final = {
 """Slices of the baseline's rows that are about no compressed network."""
 
 _METHOD: Final = "[method="
+_PARTS: Final = ("baseline right", "baseline wrong")
 
 Json = Mapping[str, Any]
 
@@ -77,12 +81,21 @@ class LookTable:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image with both maps, as data links."""
+    """One image with both maps, as data links.
+
+    Attributes:
+        caption: what it is.
+        image: the image.
+        baseline: map of the baseline.
+        candidate: map of the candidate.
+        boxes: path of the box of baseline and candidate, in percent; empty for whole images.
+    """
 
     caption: str
     image: str
     baseline: str
     candidate: str
+    boxes: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +120,8 @@ def _methods(view: View) -> list[str]:
 
 
 def _table(view: View, model: str, method: str) -> LookTable | None:
-    names = [metric + method for metric in METRICS]
+    metrics = (*METRICS, UNMATCHED) if view.detects else METRICS
+    names = [metric + method for metric in metrics]
     candidates = [c for c in view.candidates if c.model == model]
     lines = [
         LookLine(
@@ -126,11 +140,11 @@ def _table(view: View, model: str, method: str) -> LookTable | None:
     lines += _control_lines(view, baseline, names)
     if not lines:
         return None
-    titles = [wording.metric_name(name) for name in METRICS]
+    titles = [wording.metric_name(name) for name in metrics]
     return LookTable(
         model=model if len(view.models) > 1 else "",
         about=_about(view, [*(c.label for c in candidates)], names[0], method),
-        columns=(titles[0], "baseline right", "baseline wrong", *titles[1:]),
+        columns=(titles[0], *(["Pairs of boxes"] if view.detects else []), *_PARTS, *titles[1:]),
         lines=tuple(lines),
         saying=_saying(lines),
     )
@@ -139,7 +153,16 @@ def _table(view: View, model: str, method: str) -> LookTable | None:
 def _cells(view: View, label: str, names: Sequence[str]) -> tuple[Cell, ...]:
     parts = view.rows.slices(label, names[0], CLEAN)
     values = [view.value(label, Column(name, CLEAN)) for name in names]
-    return (values[0], *(_part(parts.get(part)) for part in PARTS), *values[1:])
+    pairs = _pairs(view, view.rows.find(label, names[0], CLEAN))
+    return (values[0], *pairs, *(_part(parts.get(part)) for part in PARTS), *values[1:])
+
+
+def _pairs(view: View, row: Row | None) -> tuple[Cell, ...]:
+    """Return how many pairs of boxes a number is about; nothing where it is about images."""
+    if not view.detects:
+        return ()
+    count = None if row is None else row["count"]
+    return (ABSENT if count is None else Cell(str(count), value=count),)
 
 
 def _part(row: Row | None) -> Cell:
@@ -152,7 +175,8 @@ def _control_lines(view: View, baseline: str, names: Sequence[str]) -> Iterator[
         if part not in rows[names[0]]:
             continue
         values = [_part(rows[name].get(part)) for name in names]
-        cells = (values[0], ABSENT, ABSENT, *values[1:])
+        pairs = _pairs(view, rows[names[0]][part])
+        cells = (values[0], *pairs, ABSENT, ABSENT, *values[1:])
         yield LookLine(title, about, cells, is_control=True)
 
 
@@ -199,10 +223,13 @@ def strips(view: View, exhibits: Sequence[Json]) -> list[Strip]:
             room -= sum(map(len, parts))
             if room < 0:
                 break
-            pictures.append(Picture(_caption(image), *(_link(part) for part in parts)))
+            boxes = (_outline(image.get("baseline_box")), _outline(image.get("candidate_box")))
+            links = [_link(part) for part in parts]
+            pictures.append(Picture(_caption(image), links[0], links[1], links[2], boxes))
         if pictures:
             name = view.short.get(item["candidate"], item["candidate"])
-            found.append(Strip(name, _strip_about(item), tuple(pictures)))
+            about = _about_boxes(item) if view.detects else _strip_about(item)
+            found.append(Strip(name, about, tuple(pictures)))
     return found
 
 
@@ -215,6 +242,21 @@ def _caption(image: Json) -> str:
 
 def _link(picture: str) -> str:
     return f"data:image/png;base64,{picture}"
+
+
+def _outline(box: Sequence[float] | None) -> str:
+    """Return a box, given as parts of width and height, as a path in percent."""
+    if box is None:
+        return ""
+    left, top, right, bottom = (round(100 * value, 1) for value in box)
+    return f"M{left:g} {top:g}H{right:g}V{bottom:g}H{left:g}Z"
+
+
+def _about_boxes(item: Json) -> str:
+    text = f"lowest of {item['count'] - item['undefined']} pairs of boxes"
+    if item["undefined"]:
+        text += f", {item['undefined']} without a counterpart or undefined"
+    return text
 
 
 def _strip_about(item: Json) -> str:

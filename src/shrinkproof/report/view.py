@@ -94,9 +94,13 @@ class View:
         return self.rows.spelled("detection.d_ece" if self.detects else "calibration.ece")
 
     @property
-    def robustness(self) -> Column:
-        """The number over all corruptions that candidates are compared by."""
-        return Column(MPC if self.detects else "robustness.mean_error", CORRUPTED)
+    def robustness(self) -> tuple[Column, ...]:
+        """The numbers over all corruptions that candidates are compared by, the main one first.
+
+        An mPC without its rPC says nothing about robustness.
+        """
+        metrics = (MPC, RPC) if self.detects else ("robustness.mean_error",)
+        return tuple(Column(metric, CORRUPTED) for metric in metrics)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -133,8 +137,8 @@ class View:
             for metric in ("robustness.mean_error", "robustness.mce")
             for place in self.rows.places(metric)[:1]
         ]
-        if self.detects:  # an mPC without its rPC says nothing about robustness
-            pooled = [Column(metric, CORRUPTED) for metric in (MPC, RPC, MPC_OF_BASELINE)]
+        if self.detects:
+            pooled = [*self.robustness, Column(MPC_OF_BASELINE, CORRUPTED)]
             pooled = [column for column in pooled if self.rows.places(column.metric)]
         calibration = [
             Column(self.calibration, place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.detection.names import MPC, MPC_OF_BASELINE, RPC, THRESHOLD
+from shrinkproof.metrics.names import CHANGE, bare_name
 from shrinkproof.metrics.spelling import metric_of, name_of
 from shrinkproof.predictions import DetectionPredictions, Predictions
 from shrinkproof.records import Condition
@@ -48,6 +50,8 @@ EXACT_COUNT: Final = "counted"
 _NO_INTERVAL: Final = Interval()
 _PAIRED: Final = ("mean", "absolute-sum")
 _COSTS: Final = "cost."
+_AT_THRESHOLD: Final = "boxes."
+_OF_PRECISION: Final = (MPC, RPC, MPC_OF_BASELINE)
 _TIMED: Final = ("cost.latency_", "cost.memory_")
 
 Combine = Callable[[Any, Any], Any]
@@ -130,6 +134,14 @@ class Pair:
         if is_other_data(*runs):
             sources = (r.data["splits"].get(r.printing, {}).get("source", "?") for r in runs)
             return f"the runs are about other data, {' and '.join(map(str, sources))}"
+        quality = [r.spec.quality for r in runs]
+        if bare_name(selector.metric) in _OF_PRECISION and quality[0] != quality[1]:
+            return f"{selector}: the runs make it of {' and '.join(quality)}"
+        if selector.metric.startswith(_AT_THRESHOLD):
+            threshold = Selector(THRESHOLD)
+            first, second = (s.number(threshold).value for s in (self.first, self.second))
+            if first != second:
+                return f"{selector}: boxes are counted from other scores, {first} and {second}"
         own, other = self.first.places(selector), self.second.places(selector)
         if own != other:
             return f"{selector}: the two runs average other conditions"
@@ -264,8 +276,25 @@ class Pair:
             return tested, True
         own, other = (side.replicated(selector, weights) for side in (self.first, self.second))
         if own is None or other is None:
-            return Interval(reason=f"no interval of a change of {selector} has been tested"), True
+            return self._stored_change(selector, level, combine), True
         return replicated_interval(calculated(combine, other, own), units, level), True
+
+    def _stored_change(self, selector: Selector, level: float, combine: Combine) -> Interval:
+        """Return the interval that the run has stored of a change against the baseline."""
+        is_stored = (
+            combine is _minus
+            and level == LEVEL
+            and self.first.results is self.second.results
+            and self.first.candidate.role == "baseline"
+            and self.first.candidate.model == self.second.candidate.model
+        )
+        if is_stored:
+            found = self.second.number(replace(selector, metric=CHANGE + selector.metric))
+            if found.low is not None:
+                return Interval(found.low, found.high, "stored")
+            if found.reason:
+                return Interval(reason=found.reason)
+        return Interval(reason=f"no interval of a change of {selector} has been tested")
 
     def _change_interval(
         self, selector: Selector, weights: NDArray[np.float32], units: int

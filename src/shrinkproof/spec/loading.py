@@ -208,6 +208,8 @@ class _Loading:
                 self.problems.add(
                     path, "a checkpoint needs arch, the network its weights belong to", is_key=True
                 )
+            if model.classes == 1 and self._task == "classification":
+                self.problems.add((*path, "classes"), "must be at least 2, got 1")
             if model.arch:
                 self._check_scheme((*path, "arch"), model.arch, MODELS)
 

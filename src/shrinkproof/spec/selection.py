@@ -15,7 +15,9 @@ from shrinkproof.metrics.detection.names import (
     ISOTONIC,
     MISS_RATE,
     MPC,
+    MPC_OF_BASELINE,
     PLATT,
+    RPC,
     SIZES,
     THRESHOLD,
 )
@@ -59,6 +61,9 @@ _OF_CLASSES: Final = ("accuracy.", "calibration.", "selective.", "flips.", "robu
 """Beginnings of the names of numbers about the classes of images."""
 
 _OF_BOTH: Final = ("calibration.temperature",)
+
+_OF_CORRUPTION: Final = (MPC, RPC, MPC_OF_BASELINE)
+"""Means over the severities of each corruption, over groups of them, and over all."""
 
 _OVER_ALL: Final = (CORRUPTED, "pooled")
 """All corrupted conditions: the mean of their numbers, and their images as one sample."""
@@ -186,7 +191,8 @@ class SelectionCheck:
                 return f"{metric.name} has no condition; write it alone, got {str(selector)!r}"
             return ""
         if not selector.condition:
-            return f"{metric.name} needs a condition, for example {metric.name}@clean"
+            at = CORRUPTED if bare_name(metric.name) in _OF_CORRUPTION else "clean"
+            return f"{metric.name} needs a condition, for example {metric.name}@{at}"
         if self.conditions is None:
             return ""
         return self._place_rule(metric, selector, self.conditions)
@@ -196,6 +202,11 @@ class SelectionCheck:
     ) -> str:
         at, severity = selector.condition, selector.severity
         corruptions = {c.corruption for c in conditions} - {"clean"}
+        if bare_name(metric.name) in _OF_CORRUPTION and (at == "clean" or severity):
+            return (
+                f"{metric.name} is a mean over severities of corruptions; write "
+                f"{metric.name}@{CORRUPTED}, got {str(selector)!r}"
+            )
         if at in ("clean", *_OVER_ALL):
             if severity:
                 return f"{at} has no severity, got {str(selector)!r}"

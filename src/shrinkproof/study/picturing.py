@@ -196,7 +196,7 @@ def _make(
     for (split, condition), indices in groups.items():
         for index, pixels in _pixels(worlds, split, condition, indices):
             path = store.path / FOLDER / look.name((split, index, condition))
-            store.write_bytes(path, thumbnail(pixels, look))
+            store.write_bytes(path, _encoded(pixels, look))
         progress.advance(f"{condition} on {split}")
     progress.end("picture", time.perf_counter() - start)
 
@@ -217,16 +217,26 @@ def _pixels(
         yield from zip(some.index[positions].tolist(), shown, strict=True)
 
 
-def thumbnail(image_HW3: NDArray[np.uint8], look: Look = PLAIN) -> bytes:
-    """Return an image as a file, reduced where its longest side has more pixels than wanted."""
+def _encoded(image_HW3: NDArray[np.uint8], look: Look) -> bytes:
+    return thumbnail(image_HW3) if look == PLAIN else backdrop(image_HW3)
+
+
+def thumbnail(image_HW3: NDArray[np.uint8]) -> bytes:
+    """Return an image as PNG, reduced where its longest side has more than 96 pixels."""
+    return _written(image_HW3, LONGEST, "PNG", optimize=True)
+
+
+def backdrop(image_HW3: NDArray[np.uint8]) -> bytes:
+    """Return an image as WebP, reduced where its longest side has more than 320 pixels."""
+    return _written(image_HW3, LONGEST_WITH_BOXES, "WEBP", quality=QUALITY, method=6)
+
+
+def _written(image_HW3: NDArray[np.uint8], longest: int, form: str, **settings: int) -> bytes:
     from PIL import Image
 
     picture = Image.fromarray(image_HW3)
-    if max(picture.size) > look.longest:
-        picture.thumbnail((look.longest, look.longest), Image.Resampling.LANCZOS)
+    if max(picture.size) > longest:
+        picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    if look == WITH_BOXES:
-        picture.save(file, "WEBP", quality=QUALITY, method=6)
-    else:
-        picture.save(file, "PNG", optimize=True)
+    picture.save(file, form, **settings)
     return file.getvalue()

@@ -61,7 +61,12 @@ def _try(
     from shrinkproof.artifacts.export import export_onnx
     from shrinkproof.artifacts.session import Session
     from shrinkproof.compressors.recipe import Recipe
+    from shrinkproof.models.onnx_network import OnnxNetwork
 
+    if isinstance(base.module, OnnxNetwork):
+        # The model is the exported file, and has no recipes.
+        base.module(torch.zeros((2, *base.input_shape)))
+        return
     recipe = Recipe(tuple(_short(step) for step in steps))
     wanted = {name: sets[name] for name in splits_for(recipe.needs)}
     context = make_context(study.inputs, base, wanted, note=lambda values: None)  # noqa: ARG005

@@ -378,11 +378,13 @@ def check_fit(base: LoadedModel, images: ImageSet, model: str) -> None:
             else f"{model}: must be a classifier for images with one class each "
             f"({images.source}), got a detector; write task: detection and give data with boxes"
         )
-    if images.shape != base.input_shape[1:] and base.preprocess.size != base.input_shape[1:]:
-        found = "several sizes" if images.shape is None else "x".join(map(str, images.shape))
+    shape = base.preprocess.size or images.shape
+    if shape != base.input_shape[1:]:
+        found = "several sizes" if shape is None else "x".join(map(str, shape))
+        told = f"{found} after resizing" if base.preprocess.size else found
         raise ModelError(
             f"{model}: the images of {images.source} must be "
-            f"{base.input_shape[1]}x{base.input_shape[2]} pixels, got {found}"
+            f"{base.input_shape[1]}x{base.input_shape[2]} pixels, got {told}"
         )
     if len(images.classes) != base.num_classes:
         raise ModelError(

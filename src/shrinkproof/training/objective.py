@@ -34,6 +34,12 @@ def batch_loss(
     hard = context.task.loss(outputs, target, label_smoothing=settings.label_smoothing)
     if settings.distill is None or context.teacher is None:
         return hard
+    if isinstance(target, Sequence):
+        # Outputs of detectors are boxes, too, whatever their shape is.
+        raise CompressionError(
+            "training: distill must be left out for detectors, whose outputs are no logits of "
+            "classes, got a teacher; leave distill out"
+        )
     with torch.no_grad():
         taught = context.teacher(inputs)
     soft = distillation_loss(outputs, taught, settings.distill.temperature)

@@ -33,6 +33,7 @@ else:
     canvas[:tall, :wide] = cv2.resize(image, (wide, tall), interpolation=cv2.INTER_LINEAR)
 
 pixels = (canvas / 255.0 - np.array(how["mean"])) / np.array(how["std"])
+pixels[tall:], pixels[:, wide:] = 0, 0
 inputs = pixels.transpose(2, 0, 1)[None].astype(np.float32)
 session = onnxruntime.InferenceSession(here / "model.onnx", providers=["CPUExecutionProvider"])
 (outputs,) = session.run([how["output"]], {how["input"]: inputs})

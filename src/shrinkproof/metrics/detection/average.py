@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shrinkproof.metrics.detection.coco import COCO_IOUS, coco_numbers, in_size
 from shrinkproof.metrics.detection.matching import MOST
-from shrinkproof.metrics.detection.precision import ap_replicates, ar_replicates
+from shrinkproof.metrics.detection.precision import ap_replicates, ar_replicates, one_left_out
 from shrinkproof.predictions import DetectionPredictions
 from shrinkproof.protocols import Better, Undefined
 from shrinkproof.registry import component
@@ -70,14 +70,20 @@ class _CocoNumber:
         value = self(predictions)
         if isinstance(value, Undefined):
             return value
-        if self.is_recall:
-            values = ar_replicates(predictions, weights, most=self.most, size=self.size)
-        else:
-            values = ap_replicates(predictions, weights, ious=self.ious, size=self.size)
+        values = self._values(predictions, weights)
+        left_out = self._values(predictions, one_left_out(predictions))
         is_there = ~np.isnan(values)
         if is_there.any():
             values = np.clip(values + (value - values[is_there].mean()), 0.0, 1.0)
-        return Replicated(value, values)
+        return Replicated(value, values, left_out)
+
+    def _values(
+        self, predictions: DetectionPredictions, weights: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Return the number on data sets of weighted images, (R,)."""
+        if self.is_recall:
+            return ar_replicates(predictions, weights, most=self.most, size=self.size)
+        return ap_replicates(predictions, weights, ious=self.ious, size=self.size)
 
     def caveat(self, predictions: DetectionPredictions) -> str:
         """Return how detections are judged, and how many classes cannot count."""

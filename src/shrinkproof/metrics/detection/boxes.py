@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.predictions import DetectionPredictions
+
 # Shape suffixes: A and B boxes of two lists, P pairs.
 
 _BLOCK: Final = 1 << 20
@@ -121,3 +123,24 @@ def _blocks(count_A: NDArray[np.int64]) -> list[slice]:
     block_A = np.cumsum(count_A) // _BLOCK
     ends = [0, *(np.flatnonzero(np.diff(block_A)) + 1).tolist(), len(count_A)]
     return [slice(start, end) for start, end in pairwise(ends) if end > start]
+
+
+def has_counterpart(
+    one: DetectionPredictions, other: DetectionPredictions, iou: float
+) -> NDArray[np.bool_]:
+    """Return which detections have one of their class in the same image of another set, (M,) bool.
+
+    Args:
+        one: M detections.
+        other: detections in the same images, in the same order, of any score.
+        iou: smallest intersection over union, above 0.
+    """
+    rows_P, _, overlap_P = overlapping_rows(one.boxes, _places(one), other.boxes, _places(other))
+    found_M = np.zeros(len(one.score), dtype=bool)
+    found_M[rows_P[overlap_P >= iou]] = True
+    return found_M
+
+
+def _places(predictions: DetectionPredictions) -> NDArray[np.int64]:
+    """Return a number for the image and class of each detection, (M,)."""
+    return np.asarray(predictions.image * predictions.num_classes + predictions.label)

@@ -89,7 +89,12 @@ class Exchanged:
             for name, (part_B, whole_B, nothing) in shares.items()
         }
         rates |= {
-            name: Rate(per_image(image_D[part_D], count), np.ones(count), "there are no images")
+            name: Rate(
+                part=per_image(image_D[part_D], count),
+                whole=np.ones(count),
+                nothing="there are no images",
+                is_share=False,
+            )
             for name, part_D in added.items()
         }
         return rates

@@ -154,6 +154,7 @@ def false_per_image(predictions: DetectionPredictions, threshold: float, iou: fl
         part=per_image(predictions.image[counts_M], len(predictions)),
         whole=np.ones(len(predictions)),
         nothing="there are no images",
+        is_share=False,
     )
 
 

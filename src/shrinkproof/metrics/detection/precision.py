@@ -19,6 +19,7 @@ from shrinkproof.metrics.detection.boxes import areas
 from shrinkproof.metrics.detection.coco import COCO_IOUS, in_size
 from shrinkproof.metrics.detection.matching import MOST, chosen, kept, overlapping
 from shrinkproof.predictions import DetectionPredictions
+from shrinkproof.statistics.replicated import left_out_weights
 
 # Shape suffixes: N images, M detections, G objects, C classes, T IoU thresholds, R resampled data
 # sets, K right detections of one class, n of them at a time.
@@ -119,6 +120,11 @@ def ar_replicates(
     return _class_mean(recall_CR)
 
 
+def one_left_out(predictions: DetectionPredictions) -> NDArray[np.float32]:
+    """Return the weights of data sets without one image each, kept like a matching, (B, N)."""
+    return kept(predictions, "left out", lambda: left_out_weights(len(predictions)))
+
+
 def _level(iou: float) -> int:
     found = np.flatnonzero(np.isclose(COCO_IOUS, iou, rtol=0, atol=1e-9))
     if not len(found):
@@ -132,8 +138,12 @@ def _kept(
     key: tuple[str | int, ...],
     make: Callable[[], T],
 ) -> T:
-    """Return what ``make`` returns, called once for these weights; those before are forgotten."""
-    known: dict[str, Any] = kept(predictions, "replicates", dict)
+    """Return what ``make`` returns, called once for these weights.
+
+    Of all weights only the last ones are known, and those of `one_left_out`.
+    """
+    slot = "left out" if weights is one_left_out(predictions) else "resampled"
+    known: dict[str, Any] = kept(predictions, ("replicates", slot), dict)
     if "weights" not in known or known["weights"]() is not weights:
         known.clear()
         known.update(weights=ref(weights), found={})

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from shrinkproof.metrics.detection.exchanged import exchanged
+import numpy as np
+
+from shrinkproof.metrics.detection.boxes import has_counterpart
 from shrinkproof.metrics.detection.operating import per_image
 from shrinkproof.metrics.detection.rates import Rate
 from shrinkproof.protocols import Undefined
@@ -25,8 +27,9 @@ IOU: Final = 0.5
 def agreement(run: DetectionRun, split: DetectionSplit, candidate: Candidate) -> Iterator[Derived]:
     """Yield which share of the boxes on clean images twin and artifact both have.
 
-    That is the number of boxes that both have with the same class, divided by the number of boxes
-    that at least one of them has.
+    A box that reaches the threshold in one form is had by both where the other one has a box of
+    its class there, whatever that one's score: a score that moves across the threshold takes no
+    box away. The boxes of both forms are counted.
     """
     twin = split.predictions(candidate.key, CLEAN, "twin")
     artifact = split.predictions(candidate.key, CLEAN, "artifact")
@@ -34,13 +37,17 @@ def agreement(run: DetectionRun, split: DetectionSplit, candidate: Candidate) ->
         return
     point = run.operating_point(candidate.key)
     threshold = THRESHOLD if isinstance(point, Undefined) else point.threshold
-    found = exchanged(artifact, twin, threshold, IOU)
-    both = per_image(twin.image[found.kept], len(twin))
-    twin_N = per_image(twin.image[twin.score >= threshold], len(twin))
-    artifact_N = per_image(artifact.image[artifact.score >= threshold], len(twin))
-    share = Rate(both, twin_N + artifact_N - both, "neither has a box that reaches the threshold")
+    part_N, whole_N = np.zeros(len(twin)), np.zeros(len(twin))
+    for one, other in ((twin, artifact), (artifact, twin)):
+        counts = one.score >= threshold
+        whole_N += per_image(one.image[counts], len(one))
+        part_N += per_image(one.image[counts & has_counterpart(one, other, IOU)], len(one))
+    share = Rate(part_N, whole_N, "neither has a box that reaches the threshold")
     name: Name = ("fidelity.agreement", "")
-    caveat = f"share of the boxes with score >= {threshold:.3g} that both have, IoU >= {IOU:g}"
+    caveat = (
+        f"share of the boxes with score >= {threshold:.3g} in one form that the other one has, "
+        f"IoU >= {IOU:g}, at any score"
+    )
     yield from split.emit(
         candidate.key,
         ("clean", 0),

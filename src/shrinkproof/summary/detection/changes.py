@@ -39,9 +39,27 @@ def sight_changes(
     """Yield what changed under one condition."""
     for prefix, key in compared(run.common, sight.candidate, references):
         found = differences(prefix, sight.numbers, references[key].numbers)
-        yield from split.emit(sight.candidate, sight.place, found, notes(found))
+        told = notes(split, sight.candidate, key, found)
+        yield from split.emit(sight.candidate, sight.place, found, told)
 
 
-def notes(numbers: Mapping[Name, Number | Undefined]) -> dict[Name, str]:
-    """Return what readers must know about differences of null levels."""
-    return {name: null_note(name[0]) for name in numbers if NULL_MEAN in name[0]}
+def notes(
+    split: DetectionSplit, own: str, other: str, numbers: Mapping[Name, Number | Undefined]
+) -> dict[Name, str]:
+    """Return what readers must know about differences: of null levels, and of unlike numbers.
+
+    Args:
+        split: knows how the boxes of each candidate are judged.
+        own: key of the candidate.
+        other: key of the candidate it is compared with.
+        numbers: the differences.
+    """
+    found = {}
+    for name in numbers:
+        theirs = split.protocol(other, name[0])
+        known = split.protocol(own, name[0]).split("; ")
+        unlike = [part for part in theirs.split("; ") if part and part not in known]
+        told = [null_note(name[0])] if NULL_MEAN in name[0] else []
+        told += [f"of what it is compared with: {'; '.join(unlike)}"] if unlike else []
+        found[name] = "; ".join(told)
+    return found

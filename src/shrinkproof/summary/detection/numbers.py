@@ -52,5 +52,5 @@ def mean(numbers: Sequence[Number]) -> Number:
 def divided(number: Number, count: int) -> Number:
     """Return a number divided by a count."""
     if isinstance(number, Replicated):
-        return Replicated(number.value / count, number.values / count)
+        return calculated(lambda values: values / count, number)
     return number / count

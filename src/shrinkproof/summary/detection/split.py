@@ -35,6 +35,8 @@ OF_PRECISION: Final = (MPC, RPC, MPC_OF_BASELINE)
 Place = tuple[str, int]
 """Condition without severity, and severity."""
 
+_DIFFERS: Final = "the classes that count differ between conditions"
+
 
 @dataclass(eq=False)
 class DetectionSight:
@@ -75,6 +77,7 @@ class Tally:
         counted: name -> the corrupted conditions under which it has a value.
         seen: the conditions.
         caveats: name -> what readers must know about it, in words that hold for all conditions.
+        protocols: metric -> how boxes are judged, in words that hold for all corrupted conditions.
     """
 
     precision: dict[Condition, Number] = field(default_factory=dict)
@@ -83,13 +86,15 @@ class Tally:
     counted: dict[Name, list[Condition]] = field(default_factory=dict)
     seen: list[Condition] = field(default_factory=list)
     caveats: dict[Name, str] = field(default_factory=dict)
+    protocols: dict[str, str] = field(default_factory=dict)
 
-    def add(self, sight: DetectionSight, precision: str) -> None:
+    def add(self, sight: DetectionSight, precision: str, protocols: Mapping[str, str]) -> None:
         """Count one condition.
 
         Args:
             sight: the condition.
             precision: name of the average precision that counts.
+            protocols: metric -> how boxes are judged under this condition.
         """
         self.seen.append(sight.condition)
         if (precision, "") in sight.numbers:
@@ -97,6 +102,8 @@ class Tally:
         if sight.condition.is_clean:
             self.clean |= sight.numbers
             return
+        for metric, text in protocols.items():
+            self.protocols[metric] = _common(self.protocols.get(metric, text), text)
         for name, text in sight.caveats.items():
             self.caveats[name] = text if self.caveats.get(name, text) == text else ""
         for name, number in sight.numbers.items():
@@ -261,7 +268,9 @@ class DetectionSplit:
 
     def add(self, sight: DetectionSight) -> None:
         """Count a candidate under a condition, for means and for families over all candidates."""
-        self.tallies.setdefault(sight.candidate, Tally()).add(sight, self.settings.quality)
+        protocols = self.protocols.get(sight.candidate, {})
+        tally = self.tallies.setdefault(sight.candidate, Tally())
+        tally.add(sight, self.settings.quality, protocols)
         totals = self.common.totals.setdefault(sight.candidate, Totals())
         totals.seen.append(sight.condition)
         precision = sight.numbers.get((self.settings.quality, ""))
@@ -335,10 +344,13 @@ class DetectionSplit:
 
     def _caveat(self, candidate: str, metric: str, told: str) -> str:
         """Return what a reader must know of a number, and how its boxes are judged."""
+        return "; ".join(filter(None, (told, self.protocol(candidate, metric))))
+
+    def protocol(self, candidate: str, metric: str) -> str:
+        """Return how the boxes of a number are judged, for readers."""
         bare = without_prefixes(metric)
         judged = self.settings.quality if bare in OF_PRECISION else bare
-        protocol = self.protocols.get(candidate, {}).get(judged, "")
-        return "; ".join(filter(None, (told, protocol)))
+        return self.protocols.get(candidate, {}).get(judged, "")
 
     def interval(self, name: Name, number: Number | Undefined) -> Interval | None:
         """Return the percentile interval of a number; None where it is none or there is none."""
@@ -384,6 +396,14 @@ def splits_of(
     scores = [cell for cell in cells if cell.evaluator == "scores"]
     names = dict.fromkeys(cell.split for cell in scores)
     return {name: DetectionSplit(name, scores, read, stored, settings) for name in names}
+
+
+def _common(first: str, second: str) -> str:
+    """Return what two texts say both, and that the rest differs."""
+    if first == second:
+        return first
+    both = [part for part in first.split("; ") if part in second.split("; ") or part == _DIFFERS]
+    return "; ".join(both if _DIFFERS in both else [*both, _DIFFERS])
 
 
 def _is_same(a: DetectionPredictions, b: DetectionPredictions) -> bool:

@@ -52,6 +52,8 @@ def totals_of(run: DetectionRun, split: DetectionSplit, candidate: Candidate) ->
     """Yield means over conditions, and their differences to baseline and control."""
     if all(condition.is_clean for condition in run.settings.conditions):
         return
+    # Every condition of every candidate was seen, so only words that hold for all are needed.
+    split.protocols |= {key: tally.protocols for key, tally in split.tallies.items()}
     own = _totals(run, split, candidate)
     mpc = own.numbers[_ALL].get((MPC, ""))
     if isinstance(mpc, Replicated):
@@ -66,7 +68,8 @@ def totals_of(run: DetectionRun, split: DetectionSplit, candidate: Candidate) ->
             theirs = _totals(run, split, other)
             for place in own.numbers:
                 found = differences(prefix, own.known(place), theirs.known(place))
-                yield from split.emit(candidate.key, place, found, notes(found))
+                told = notes(split, candidate.key, other.key, found)
+                yield from split.emit(candidate.key, place, found, told)
 
 
 def _totals(run: DetectionRun, split: DetectionSplit, candidate: Candidate) -> Totals:
