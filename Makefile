@@ -13,7 +13,7 @@ $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[
 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2 'setuptools<81'
 endef
 
-.PHONY: demo test test-slow test-long parity check format bench coverage clean help
+.PHONY: demo demo-detection test test-slow test-long parity check format bench coverage clean help
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## train, compress and prove a small network; prints the path of the report
 	$(BIN)/shrinkproof demo demo-run
+
+demo-detection: $(READY) ## the same with a detector
+	$(BIN)/shrinkproof demo demo-detection-run --task detection
 
 test: $(READY) ## all tests but the slow ones, at most 5 minutes
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'not slow'
@@ -51,7 +54,7 @@ format: $(READY) ## repair what ruff can repair
 
 bench: $(READY) ## measure speed against the named peers, in one run
 	$(PEERS)
-	for name in startup metrics evidence summary saliency certificate passes report corruptions corrupted_set \
+	for name in startup metrics detection evidence summary saliency certificate passes report corruptions corrupted_set \
 	  threshold channels hrank clustering quantization packed latency; do \
 	  $(ONE_THREAD) $(BIN)/python benchmarks/$$name.py || exit 1; done
 
@@ -59,4 +62,4 @@ coverage: $(READY) ## branches covered by the fast tests
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'not slow' --cov --cov-report=term-missing
 
 clean: ## remove what the other verbs made
-	rm -rf $(VENV) demo-run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) demo-run demo-detection-run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -140,6 +140,7 @@ def test_candidate_in_a_new_process(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_published_network_in_integers(tmp_path):
     module = awake(build("ssdlite320_mobilenet_v3_large", 3, (3, 64, 64)))
     small, changes = compressed(module, "int8")

@@ -129,9 +129,9 @@ def test_half_of_the_channels_of_large_networks(torchvision, name, params, macs)
     ("name", "side"),
     [
         ("ssdlite320_mobilenet_v3_large", 320),
-        ("ssd300_vgg16", 300),
-        ("retinanet_resnet50_fpn", 224),
-        ("fcos_resnet50_fpn", 224),
+        pytest.param("ssd300_vgg16", 300, marks=pytest.mark.long),
+        pytest.param("retinanet_resnet50_fpn", 224, marks=pytest.mark.long),
+        pytest.param("fcos_resnet50_fpn", 224, marks=pytest.mark.long),
     ],
 )
 def test_detectors_lose_channels_of_backbone_and_heads(torchvision, name, side):

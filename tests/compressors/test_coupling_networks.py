@@ -48,6 +48,7 @@ DETECTORS = {
     "fcos_resnet50_fpn": "head",
     "fasterrcnn_mobilenet_v3_large_fpn": "rpn.head",
 }
+LARGE = ("ssd300_vgg16", "retinanet_resnet50_fpn", "fcos_resnet50_fpn")
 FULLY_LOCKED = "reaches the model's output"
 
 
@@ -126,7 +127,10 @@ def _classes_of(coupling, endings):
 @pytest.mark.slow
 # torchvision compiles its Python version of the region pooling with a deprecated function.
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.long] * (n in LARGE)) for n in DETECTORS],
+)
 def test_detector(models, name):
     model = build(models, name, weights_backbone=None).eval()
     example = torch.rand((1, 3, 224, 224), generator=torch.Generator().manual_seed(3))

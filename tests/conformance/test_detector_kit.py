@@ -103,7 +103,7 @@ def test_a_built_in_detector_passes():
         ({"decode": answer(score=(2.0,))}, "scores must be 0 to 1, got 2"),
         ({"decode": answer(label=(2,))}, "labels must be 0 to 1, got 2"),
         ({"decode": answer(label=(-1,))}, "labels must be 0 to 1, got -1; leave the background"),
-        ({"decode": answer(label=(0.0,))}, "labels must be whole numbers"),
+        ({"decode": answer(label=(0.0,))}, "must hold integers, got float"),
         ({"decode": answer(boxes=(), score=(0.5,))}, "boxes must have shape"),
         ({"decode": answer(score=(np.nan,))}, "must be finite"),
         ({"decode": answer(place=(36,))}, "place must be 0 to 35, a row of class_scores"),

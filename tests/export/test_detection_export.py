@@ -153,7 +153,7 @@ def test_the_card_names_protocol_operating_point_and_every_number_beside_its_bas
         ),
         *("`decode` of `squares.Squares`", "score >= 0.05, best class of each cell"),
         *("chosen on the select split (highest F1,", "| AP ", "| mPC ", "| rPC "),
-        *("| Detection calibration error (D-ECE) ", "| Localization-aware calibration error (LaEC"),
+        *("| Calibration error (D-ECE) ", "| Localization-aware error (LaECE) "),
         *("| Missed objects ", "| Lost boxes ", "| Boxes of another class ", "| Boxes in both "),
         *("COCO matching by falling score; no score threshold; at most 100 detections per class",),
         *("### Corruptions, worst first", "### Worst class", "The largest of 2 numbers is larger"),

@@ -58,7 +58,9 @@ def boxes_of(draws, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("classes", "sharpness"), [(3, 0.2), (20, 1.0)], ids=["hardly ranked", "rare classes"]
+    ("classes", "sharpness"),
+    [(3, 0.2), pytest.param(20, 1.0, marks=pytest.mark.long)],
+    ids=["hardly ranked", "rare classes"],
 )
 def test_the_interval_contains_the_mean_of_as_many_other_images(classes, sharpness):
     images = 40

@@ -14,7 +14,12 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
 ]
 
-SCHEMES = [(1400, "light"), (1400, "dark"), (400, "light"), (400, "dark")]
+SCHEMES = [
+    pytest.param(1400, "light", marks=pytest.mark.long),
+    (1400, "dark"),
+    (400, "light"),
+    pytest.param(400, "dark", marks=pytest.mark.long),
+]
 COLOR = "getComputedStyle(document.querySelector('.panel .box-wrong')).stroke"
 
 
@@ -44,6 +49,8 @@ def test_the_page_is_accessible_and_fits(browser, file, width, scheme):
         assert visit.page.evaluate(size) == [width, width]
         assert visit.page.evaluate(COLOR) == "rgb(255, 166, 43)", "the picture stays as it is"
         assert visit.said == []
+        boxes = "[...document.querySelectorAll('.scroll')].map(b => b.scrollWidth <= b.clientWidth)"
+        assert width == 400 or all(visit.page.evaluate(boxes)), "no scrolling at a desk"
 
 
 def test_panels_stand_side_by_side_at_a_desk_and_below_each_other_on_a_telephone(browser, file):
