@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shrinkproof.errors import DataError
+from shrinkproof.metrics.spelling import metric_of
 from shrinkproof.records import CLEAN, Condition
 from shrinkproof.statistics import bootstrap_weights
 from shrinkproof.summary import Summary, Sweep
@@ -101,6 +102,24 @@ def test_intervals_are_those_of_the_resampled_data_sets() -> None:
         assert told.value is not None
         assert told.high is not None
         assert told.low < told.value < told.high
+
+
+def test_changes_of_calibration_errors_have_the_intervals_of_their_metric() -> None:
+    count = 300
+    rows = {
+        ("net/baseline", CLEAN): scattered(1, count),
+        ("net/a", CLEAN): scattered(2, count),
+    }
+    settings = with_settings(conditions=(CLEAN,))
+    found = summary_of(candidates(["a"]), rows, settings)
+    told = number(found, "net/a", "change.detection.d_ece", "clean")
+    assert told is not None
+    weights = bootstrap_weights(count, groups=None, replicates=200, seed=0)
+    wanted = metric_of("detection.d_ece").change_interval(
+        rows["net/a", CLEAN], rows["net/baseline", CLEAN], weights, count
+    )
+    assert wanted.low is not None
+    assert (told.low, told.high, told.interval) == (wanted.low, wanted.high, wanted.method)
 
 
 def test_a_copy_of_the_baseline_changes_nothing() -> None:

@@ -44,7 +44,7 @@ from shrinkproof.table import Numbers, record_frame
 if TYPE_CHECKING:
     import polars as pl
 
-SUMMARY_VERSION: Final = 12
+SUMMARY_VERSION: Final = 13
 """Raise it when derived numbers change: cached ones are then computed again."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from shrinkproof.metrics.detection.names import FLIPPED, LOST, MPC_OF_BASELINE, NEW
 from shrinkproof.metrics.names import NULL_MEAN, NULL_P, NULL_Q95, SCALED_BY_BASELINE
 from shrinkproof.protocols import Undefined
+from shrinkproof.statistics import Interval
 from shrinkproof.summary.changes import compared, null_note
 from shrinkproof.summary.detection.numbers import Name, Number, minus
 from shrinkproof.summary.detection.run import DetectionRun
@@ -40,7 +41,23 @@ def sight_changes(
     for prefix, key in compared(run.common, sight.candidate, references):
         found = differences(prefix, sight.numbers, references[key].numbers)
         told = notes(split, sight.candidate, key, found)
-        yield from split.emit(sight.candidate, sight.place, found, told)
+        stated = tested(split, prefix, sight, references[key])
+        yield from split.emit(sight.candidate, sight.place, found, told, stated)
+
+
+def tested(
+    split: DetectionSplit, prefix: str, own: DetectionSight, other: DetectionSight
+) -> dict[Name, Interval]:
+    """Return the intervals of differences of metrics that have a method of their own for them."""
+    if own.predictions is None or other.predictions is None:
+        return {}
+    return {
+        (prefix + name, ""): metric.change_interval(
+            own.predictions, other.predictions, split.weights, split.units
+        )
+        for name, metric in split.metrics.items()
+        if hasattr(metric, "change_interval")
+    }
 
 
 def notes(
