@@ -61,8 +61,8 @@ def read_predictions_file(path: Path) -> PredictionFile:
     kind = path.suffix.lower()
     if kind == ".json":
         raise UsageError(
-            f"{path}: boxes in COCO JSON cannot be imported, only logits as .npz or .parquet; measure "
-            "an exported detector as a model 'onnx:FILE' of the study instead"
+            f"{path}: boxes in COCO JSON cannot be imported, only logits as .npz or .parquet; "
+            "measure an exported detector as a model 'onnx:FILE' of the study instead"
         )
     if kind not in (".npz", ".parquet"):
         raise UsageError(f"{path}: predictions must be .npz or .parquet, got {path.suffix!r}")
@@ -104,8 +104,8 @@ def _parquet(path: Path) -> dict[str, NDArray[Any]]:
 def _checked(path: Path, parts: Mapping[str, NDArray[Any]]) -> PredictionFile:
     if "boxes" in parts and "logits" not in parts:
         raise UsageError(
-            f"{path}: boxes cannot be imported, only logits; measure an exported detector as a model "
-            "'onnx:FILE' of the study instead"
+            f"{path}: boxes cannot be imported, only logits; measure an exported detector as a "
+            "model 'onnx:FILE' of the study instead"
         )
     for name in ("index", "logits"):
         if name not in parts:
