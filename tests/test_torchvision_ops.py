@@ -127,6 +127,7 @@ assert 0 < len(kept) < 1500
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [

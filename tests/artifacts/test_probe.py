@@ -42,6 +42,7 @@ def test_a_smaller_network_is_faster_than_its_original():
     assert 0.4 < probe.latency(network(96), ()) < 2.5
 
 
+@pytest.mark.slow
 def test_the_original_is_exported_once(monkeypatch):
     probe = FileProbe(network(8), EXAMPLE)
     probe.latency(network(4), ())

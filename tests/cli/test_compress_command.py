@@ -29,6 +29,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     )
 
 
+@pytest.mark.slow
 def test_one_step_without_images(call: Call, tmp_path: Path) -> None:
     out = tmp_path / "small"
     done = call("compress", NET, "prune.weights:ratio=0.5", "-o", out)

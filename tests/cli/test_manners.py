@@ -87,6 +87,7 @@ def test_the_module_runs_like_the_command(spawn: Call) -> None:
     assert spawn("nonsense").code == 2
 
 
+@pytest.mark.slow
 def test_pipes_get_no_escape_codes(spawn: Call, finished_run: Path) -> None:
     for arguments in (("results", finished_run), ("--help",), ("nonsense",)):
         done = spawn(*arguments)

@@ -70,6 +70,7 @@ def test_check_says_what_it_found(call: Call, study_file: Path) -> None:
     assert done.out == f"{study_file}: ok, 1 model(s), 3 recipe(s), 4 condition(s)\n"
 
 
+@pytest.mark.slow
 def test_check_load_rehearses_every_recipe(call: Call, study_file: Path) -> None:
     rewrite_study(study_file, STUDY.replace("[0.5, 0.8]", "[0.5]"))
     done = call("check", study_file, "--load")

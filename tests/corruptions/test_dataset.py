@@ -136,6 +136,7 @@ def test_a_subset_of_it_keeps_the_index() -> None:
     np.testing.assert_array_equal(np.asarray(part[1][0]), EXPECTED[4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_reads_the_same_in_any_order_and_worker(workers: int) -> None:
     dataset = noisy(TensorDataset(torch.from_numpy(IMAGES), torch.arange(23)))

@@ -95,6 +95,7 @@ def test_a_summary_alone_gives_accuracy_and_costs(tmp_path):
     assert results.decision.front == ("cifar10-net/int8",)
 
 
+@pytest.mark.slow
 def test_a_reader_of_runs_reads_it(table, tmp_path):
     import_results([table, summary(tmp_path / "summary.csv")], tmp_path / "run")
     results = Results.load(tmp_path / "run")

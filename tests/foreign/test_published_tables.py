@@ -84,6 +84,7 @@ def test_the_import_says_how_far_published_numbers_are(imported):
     assert not any("clean accuracy" in note for note in imported.caveats)
 
 
+@pytest.mark.slow
 def test_exact_values_can_be_asked_for(tmp_path):
     found = import_results(TABLES, tmp_path / "run", rounded=False)
     assert LIKE_PUBLISHED not in found.caveats

@@ -96,5 +96,6 @@ def test_a_diagram_without_images_is_only_the_diagonal():
     assert f'fill="{FRONT}"' not in reliability(Empty(), name="r", description="d")
 
 
+@pytest.mark.slow
 def test_a_page_is_drawn_the_same_every_time(html):
     assert render(synthetic_page()) == html

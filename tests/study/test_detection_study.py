@@ -121,6 +121,7 @@ def test_a_candidate_with_nan_fails_visibly_and_costs_the_others_nothing(tmp_pat
     assert all(r.value is None for r in failed)
 
 
+@pytest.mark.slow
 def test_a_limit_keeps_that_many_images(tmp_path):
     study = write_detection_study(tmp_path / "study", SMALL)
     found = Study.load(study, limit=4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -195,7 +196,7 @@ def test_the_study_says_that_its_images_were_seen(tmp_path, published, coco128):
     assert published
     assert len(coco128) == 128
     for name in ("coco128-fastestdet.yaml", "fastestdet.py"):
-        (tmp_path / name).symlink_to(STUDIES / name)
+        shutil.copy(STUDIES / name, tmp_path)
     (tmp_path / "coco128").symlink_to((DATA / "detection" / "coco128").resolve())
     roots = {"weights": DATA / "checkpoints"}
     plan = Study.load(tmp_path / "coco128-fastestdet.yaml", roots=roots).plan()

@@ -118,6 +118,7 @@ def test_processes_and_inline_give_equal_records(finished_run: Path, tmp_path: P
     assert comparable(tmp_path / "run") == comparable(finished_run)
 
 
+@pytest.mark.slow
 def test_adding_a_metric_costs_no_inference(run_copy: Path) -> None:
     results = Results.load(run_copy)
     names = [name for name in results.spec.measure.scores if name != "accuracy.brier"]
@@ -136,6 +137,7 @@ def test_adding_a_metric_costs_no_inference(run_copy: Path) -> None:
     assert without_keys(run) == without_keys(run_copy)
 
 
+@pytest.mark.slow
 def test_extending_a_study_measures_only_what_is_new(study_file: Path, tmp_path: Path) -> None:
     small = STUDY.replace("[0.5, 0.8]", "[0.5]").replace("  contrast: [3]\n", "")
     rewrite_study(study_file, small)
@@ -149,12 +151,14 @@ def test_extending_a_study_measures_only_what_is_new(study_file: Path, tmp_path:
     assert results.progress["missing"] == 0
 
 
+@pytest.mark.slow
 def test_limit_says_so_in_caveats(study_file: Path, tmp_path: Path) -> None:
     results = Study.load(study_file, limit=20).run(tmp_path / "run", only="*/cluster8")
     assert {r.count for r in results.records if r.metric == "accuracy.top1"} == {20}
     assert any("20 of 60" in caveat for caveat in results.caveats)
 
 
+@pytest.mark.slow
 def test_only_leaves_the_other_recipes_out(study_file: Path, tmp_path: Path) -> None:
     results = Study.load(study_file).run(tmp_path / "run", only="*/cluster8")
     prepared = {c.recipe for c in results.candidates if results.store.has_candidate(c.key)}
@@ -185,6 +189,7 @@ def test_only_takes_the_controls_of_what_it_chooses(tmp_path: Path) -> None:
         plan.only("*/prnue*")
 
 
+@pytest.mark.slow
 def test_failures_outlive_a_run_of_other_recipes_until_the_work_is_done(
     study_file: Path, tmp_path: Path
 ) -> None:
@@ -203,6 +208,7 @@ def test_failures_outlive_a_run_of_other_recipes_until_the_work_is_done(
     assert study.run(store.path, only="*/prune0.5").failures == ()
 
 
+@pytest.mark.slow
 def test_a_candidate_that_another_process_prepares_meanwhile_is_no_failure(
     study_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,7 @@ def test_maps_that_are_cut_short_are_made_again(copied: Path, explained_run: Pat
     assert comparable(copied) == comparable(explained_run)
 
 
+@pytest.mark.slow
 def test_a_twin_that_is_prepared_later_is_looked_at_then(
     copied: Path, explained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
