@@ -359,6 +359,7 @@ def tokens():
         return Tokens().eval()
 
 
+@pytest.mark.slow
 def test_linear_layer_over_positions_is_stored_small_too(tokens, context, tmp_path):
     _, small = made(tokens, context, tmp_path / "a", step("quantize.weights", format="int8"))
     assert small.weight_only == ("conv.weight", "head.weight", "mix.weight")

@@ -223,6 +223,7 @@ def test_a_directory_that_refuses(
     assert str(tmp_path / "run") in done.err
 
 
+@pytest.mark.slow
 def test_a_report_on_a_read_only_disk_can_go_elsewhere(
     call: Call, run_copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,4 +90,4 @@ def test_boxes_are_refused(call: Call, run_copy: Path, tmp_path: Path):
         "--condition", "clean",
     )  # fmt: skip
     assert done.code == 2
-    assert "detection" in done.err
+    assert "onnx:FILE" in done.err

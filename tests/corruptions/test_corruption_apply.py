@@ -139,6 +139,7 @@ def hashes() -> dict[str, str]:
     return {name: hashlib.sha256(result.tobytes()).hexdigest() for name, result in found}
 
 
+@pytest.mark.slow
 def test_same_pixels_in_another_process() -> None:
     code = (
         "import importlib.util, json, sys\n"

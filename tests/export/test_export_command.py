@@ -20,6 +20,7 @@ DEV_DATA = Path(
 )
 
 
+@pytest.mark.slow
 def test_it_tells_what_was_written_and_how_far_it_agrees(small_run, tmp_path, capfd):
     out = tmp_path / "out"
     code = cli.run(["export", str(small_run), "int8", "-o", str(out), "--images", "7"])
@@ -32,6 +33,7 @@ def test_it_tells_what_was_written_and_how_far_it_agrees(small_run, tmp_path, ca
     assert all(len(line) <= 80 for line in lines if line != str(out))
 
 
+@pytest.mark.slow
 def test_it_prints_json_and_refuses_unknown_names(small_run, tmp_path, capfd):
     place = ["-o", str(tmp_path / "out"), "--images", "7", "--json"]
     assert cli.run(["export", str(small_run), "channels0.5", *place]) == 0

@@ -9,6 +9,7 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 
 
+@pytest.mark.slow
 def test_the_page_is_silent_complete_and_fits(tmp_path, html):
     path = tmp_path / "page.html"
     path.write_text(html, encoding="utf-8")

@@ -247,6 +247,7 @@ def test_seen_must_name_something_the_study_gives(study_file: Path, tmp_path: Pa
         Study.load(study_file).run(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_failing_candidate_costs_the_others_nothing(study_file: Path, tmp_path: Path) -> None:
     rewrite_study(
         study_file,

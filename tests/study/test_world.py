@@ -69,6 +69,7 @@ def reasons(results: Results, condition: str) -> set[str]:
     return {r.reason for r in results.records if r.condition == condition and r.status == "ok"}
 
 
+@pytest.mark.slow
 def test_every_record_under_frost_says_which_frost(tmp_path: Path) -> None:
     results = run(tmp_path / "a", small("frost: [3]\n  fog: [3]"))
     assert results.failures == ()

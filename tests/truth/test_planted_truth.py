@@ -180,6 +180,7 @@ def test_page_prints_the_planted_numbers(results: Results, tmp_path: Path) -> No
     assert "net/identity" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "std"), [(1, "[1, 1, 1]"), (0, "[0.5, 0.5, 0.5]")], ids=["labels", "preprocessing"]
 )
