@@ -35,7 +35,7 @@ test: $(READY) ## all tests but the slow ones, at most 5 minutes
 test-slow: $(READY) ## kills, coverage of intervals, real networks
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'slow and not long'
 
-test-long: $(READY) ## coverage of every interval of the published tables; an hour or more
+test-long: $(READY) ## large networks, simulations and the published tables of coverage; an hour or more
 	$(ONE_THREAD) $(BIN)/pytest -n 2 -m long
 
 parity: $(READY) ## comparisons with heavy independent packages, which it installs

@@ -67,7 +67,7 @@ for folder in sorted(path for path in Path(sys.argv[2]).iterdir() if path.is_dir
     np.save(folder / "onnx.npy", Session(folder / "model.onnx")(images.numpy()))
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 QUICK = ("C 5", "PC", "channels P C int8")

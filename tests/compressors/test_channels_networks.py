@@ -12,6 +12,8 @@ from shrinkproof.randomness import stream
 from shrinkproof.tasks import Classification
 from shrinkproof.torchvision_ops import ensure
 
+pytestmark = pytest.mark.long
+
 VGG16_LAYERS = ["features.conv1", *(f"features.conv{k}" for k in range(8, 14))]
 """Convolutions 1 and 8 to 13 (Li et al. 2017, arXiv:1608.08710, table 2)."""
 

@@ -19,6 +19,8 @@ from shrinkproof.models.cifar import resnet
 
 from .coupling_nets import assert_cut_equals_mask, awake, choose, macs_by_hooks, outputs
 
+pytestmark = pytest.mark.long
+
 DATA = Path(
     os.environ.get("SHRINKPROOF_DEV_DATA") or Path(__file__).resolve().parents[2] / "../shared/data"
 )

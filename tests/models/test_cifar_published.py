@@ -145,9 +145,7 @@ def test_other_sizes_of_images_are_welcome(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.long] * (n == "preresnet164")) for n in PAPERS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) for n in PAPERS])
 def test_exported_networks_give_the_same_logits(name, tmp_path: Path):
     # `export_onnx` raises where file and model disagree.
     report = export_onnx(built(name), torch.zeros(1, 3, 32, 32), tmp_path / "net.onnx")

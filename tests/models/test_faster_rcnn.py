@@ -346,6 +346,7 @@ def _assert_wrong_classes_are_noticed(module, path):
     ],
     ids=["channels", "levels", "int8"],
 )
+@pytest.mark.long
 def test_compressed_networks_export_and_the_same_rule_reads_them(detector, steps, tmp_path):
     from shrinkproof.artifacts.export import export_onnx
     from shrinkproof.artifacts.session import Session

@@ -33,9 +33,7 @@ def test_calibration_errors_are_covered(script, refutes, confidence, shape, erro
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "part", [pytest.param(p, marks=[pytest.mark.long] * (p > 0)) for p in range(8)]
-)
+@pytest.mark.parametrize("part", [pytest.param(p, marks=pytest.mark.long) for p in range(8)])
 def test_calibration_errors_are_covered_in_the_published_table(script, part):
     for world in script.worlds()[part::8]:
         found = script.simulate(world, 400)

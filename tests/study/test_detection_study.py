@@ -88,6 +88,7 @@ def test_a_metric_that_is_added_costs_no_inference(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_processes_and_inline_give_equal_records(tmp_path):
     study = made(tmp_path / "study")
     study.run(tmp_path / "inline")
