@@ -17,7 +17,7 @@ from shrinkproof.evaluators.answers import BoxAnswers
 from shrinkproof.evaluators.subject import Scene
 from shrinkproof.export.agreement import SMALL, Comparison
 from shrinkproof.export.program import Predict
-from shrinkproof.metrics.detection.boxes import overlapping_rows, paired_iou
+from shrinkproof.metrics.detection.boxes import groups_of, overlapping_rows, paired_iou
 from shrinkproof.metrics.detection.names import THRESHOLD
 from shrinkproof.models.loaded import Preprocess
 from shrinkproof.predictions import DetectionPredictions
@@ -162,7 +162,9 @@ def _looked_for(one: DetectionPredictions, two: DetectionPredictions, threshold:
     ``moved`` is the largest difference of a score, or of an IoU from 1, of all boxes; a box that
     is not there counts with its whole score.
     """
-    rows_P, others_P, overlap_P = overlapping_rows(one.boxes, _group(one), two.boxes, _group(two))
+    rows_P, others_P, overlap_P = overlapping_rows(
+        one.boxes, groups_of(one), two.boxes, groups_of(two)
+    )
     off_P = np.maximum(
         np.abs(one.score[rows_P].astype(np.float64) - two.score[others_P]),
         1 - paired_iou(one.boxes[rows_P], two.boxes[others_P]),
@@ -178,11 +180,6 @@ def _looked_for(one: DetectionPredictions, two: DetectionPredictions, threshold:
         same=int((is_there_A & counts_A).sum()),
         moved=float(moved_A.max(initial=0.0)),
     )
-
-
-def _group(predictions: DetectionPredictions) -> NDArray[np.int64]:
-    """Return a number for the image and class of each detection, (M,)."""
-    return np.asarray(predictions.image * predictions.num_classes + predictions.label)
 
 
 def box_comparisons(

@@ -135,12 +135,14 @@ def has_counterpart(
         other: detections in the same images, in the same order, of any score.
         iou: smallest intersection over union, above 0.
     """
-    rows_P, _, overlap_P = overlapping_rows(one.boxes, _places(one), other.boxes, _places(other))
+    rows_P, _, overlap_P = overlapping_rows(
+        one.boxes, groups_of(one), other.boxes, groups_of(other)
+    )
     found_M = np.zeros(len(one.score), dtype=bool)
     found_M[rows_P[overlap_P >= iou]] = True
     return found_M
 
 
-def _places(predictions: DetectionPredictions) -> NDArray[np.int64]:
-    """Return a number for the image and class of each detection, (M,)."""
+def groups_of(predictions: DetectionPredictions) -> NDArray[np.int64]:
+    """Return a number for the image and class of each detection, (M,) int64."""
     return np.asarray(predictions.image * predictions.num_classes + predictions.label)

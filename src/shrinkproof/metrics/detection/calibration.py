@@ -21,14 +21,12 @@ from shrinkproof.metrics.detection.counted import (
     counted,
     nothing,
     protocol,
-    reason_of,
 )
-from shrinkproof.metrics.detection.gaps import Gaps, in_cells, mean_gap, resampled
-from shrinkproof.metrics.detection.intervals import gap_change_interval, gap_interval
+from shrinkproof.metrics.detection.gapped import GapError
+from shrinkproof.metrics.detection.gaps import Gaps, in_cells
 from shrinkproof.predictions import DetectionPredictions
-from shrinkproof.protocols import Better, Undefined
+from shrinkproof.protocols import Undefined
 from shrinkproof.registry import component
-from shrinkproof.statistics import Interval, Replicated
 
 # Shape suffixes: N images, m detections that count, R resampled data sets.
 
@@ -48,7 +46,7 @@ _COLUMNS: Final[dict[str, tuple[int, ...]]] = {
 
 
 @component
-class DetectionCalibrationError:
+class DetectionCalibrationError(GapError):
     """Mean gap between score and precision over bins of the detections (D-ECE).
 
     Detections are sorted into equal-width bins by their score and, if asked, by the relative center
@@ -102,59 +100,12 @@ class DetectionCalibrationError:
 
     name: ClassVar[str] = "detection.d_ece"
     version: ClassVar[int] = 1
-    unit: ClassVar[str] = "fraction"
-    better: ClassVar[Better] = Better.LOWER
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    is_fast: ClassVar[bool] = True
-    task: ClassVar[str] = "detection"
 
     iou: Overlap = 0.5
     score: Score = 0.3
     bins: Bins = 25
     box_bins: BoxBins = 5
     of: Of = "confidence"
-
-    def __call__(self, predictions: DetectionPredictions) -> float | Undefined:
-        """Return the value, or why it is undefined."""
-        gaps = self.gaps(predictions)
-        return gaps if isinstance(gaps, Undefined) else mean_gap(gaps)
-
-    def terms(self, predictions: DetectionPredictions) -> None:
-        """A ratio of sums is no mean over images: there are no terms."""
-
-    def replicated(
-        self, predictions: DetectionPredictions, weights: NDArray[np.float32]
-    ) -> Replicated | Undefined:
-        """Return the value and its values on resampled data sets, weights (R, N)."""
-        gaps = self.gaps(predictions)
-        return gaps if isinstance(gaps, Undefined) else resampled(gaps, weights)
-
-    def interval(
-        self, predictions: DetectionPredictions, weights: NDArray[np.float32], units: int
-    ) -> Interval:
-        """Return the interval from resampled data sets, weights (R, N), or why there is none."""
-        gaps = self.gaps(predictions)
-        if isinstance(gaps, Undefined):
-            return Interval(reason=gaps.reason)
-        right = counted(predictions, iou=self.iou, score=self.score).right
-        return gap_interval(gaps, right, weights, units)
-
-    def change_interval(
-        self,
-        predictions: DetectionPredictions,
-        baseline: DetectionPredictions,
-        weights: NDArray[np.float32],
-        units: int,
-    ) -> Interval:
-        """Return the interval of the value minus that of the baseline on the same images."""
-        first, second = self.gaps(predictions), self.gaps(baseline)
-        if isinstance(first, Undefined) or isinstance(second, Undefined):
-            return Interval(reason=reason_of(first, second))
-        right = (
-            counted(predictions, iou=self.iou, score=self.score).right,
-            counted(baseline, iou=self.iou, score=self.score).right,
-        )
-        return gap_change_interval((first, second), right, weights, units)
 
     def caveat(self, predictions: DetectionPredictions) -> str:  # noqa: ARG002
         """Return the protocol of the number."""

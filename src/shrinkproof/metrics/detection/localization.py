@@ -17,23 +17,22 @@ from shrinkproof.metrics.detection.counted import (
     protocol,
     reason_of,
 )
-from shrinkproof.metrics.detection.gaps import Gaps, in_cells, mean_gap, resampled
+from shrinkproof.metrics.detection.gapped import GapError
+from shrinkproof.metrics.detection.gaps import Gaps, in_cells
 from shrinkproof.metrics.detection.intervals import (
-    gap_change_interval,
-    gap_interval,
     mean_change_interval,
     mean_interval,
 )
 from shrinkproof.predictions import DetectionPredictions
-from shrinkproof.protocols import Better, Undefined
+from shrinkproof.protocols import Undefined
 from shrinkproof.registry import component
-from shrinkproof.statistics import Interval, Replicated
+from shrinkproof.statistics import Interval
 
 # Shape suffixes: N images, m detections that count, R resampled data sets.
 
 
 @component
-class LocalizationAwareCalibrationError:
+class LocalizationAwareCalibrationError(GapError):
     """Mean gap between score and precision times IoU over bins and classes (LaECE).
 
     A score claims precision times localization: within a class and a bin of the score, the mean
@@ -84,57 +83,10 @@ class LocalizationAwareCalibrationError:
 
     name: ClassVar[str] = "detection.laece"
     version: ClassVar[int] = 1
-    unit: ClassVar[str] = "fraction"
-    better: ClassVar[Better] = Better.LOWER
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    is_fast: ClassVar[bool] = True
-    task: ClassVar[str] = "detection"
 
     iou: Overlap = 0.1
     score: Score = 0.3
     bins: Bins = 25
-
-    def __call__(self, predictions: DetectionPredictions) -> float | Undefined:
-        """Return the value, or why it is undefined."""
-        gaps = self.gaps(predictions)
-        return gaps if isinstance(gaps, Undefined) else mean_gap(gaps)
-
-    def terms(self, predictions: DetectionPredictions) -> None:
-        """A mean over classes of ratios is no mean over images: there are no terms."""
-
-    def replicated(
-        self, predictions: DetectionPredictions, weights: NDArray[np.float32]
-    ) -> Replicated | Undefined:
-        """Return the value and its values on resampled data sets, weights (R, N)."""
-        gaps = self.gaps(predictions)
-        return gaps if isinstance(gaps, Undefined) else resampled(gaps, weights)
-
-    def interval(
-        self, predictions: DetectionPredictions, weights: NDArray[np.float32], units: int
-    ) -> Interval:
-        """Return the interval from resampled data sets, weights (R, N), or why there is none."""
-        gaps = self.gaps(predictions)
-        if isinstance(gaps, Undefined):
-            return Interval(reason=gaps.reason)
-        right = counted(predictions, iou=self.iou, score=self.score).right
-        return gap_interval(gaps, right, weights, units)
-
-    def change_interval(
-        self,
-        predictions: DetectionPredictions,
-        baseline: DetectionPredictions,
-        weights: NDArray[np.float32],
-        units: int,
-    ) -> Interval:
-        """Return the interval of the value minus that of the baseline on the same images."""
-        first, second = self.gaps(predictions), self.gaps(baseline)
-        if isinstance(first, Undefined) or isinstance(second, Undefined):
-            return Interval(reason=reason_of(first, second))
-        right = (
-            counted(predictions, iou=self.iou, score=self.score).right,
-            counted(baseline, iou=self.iou, score=self.score).right,
-        )
-        return gap_change_interval((first, second), right, weights, units)
 
     def caveat(self, predictions: DetectionPredictions) -> str:
         """Return the protocol of the number."""
@@ -156,7 +108,7 @@ class LocalizationAwareCalibrationError:
 
 
 @component
-class LocalizationAwareAdaptiveError:
+class LocalizationAwareAdaptiveError(GapError):
     """Mean gap between score and IoU of single detections and over classes (LaACE).
 
     Every detection is a bin of its own: the absolute difference between its score and the IoU with
@@ -201,29 +153,9 @@ class LocalizationAwareAdaptiveError:
 
     name: ClassVar[str] = "detection.laace"
     version: ClassVar[int] = 1
-    unit: ClassVar[str] = "fraction"
-    better: ClassVar[Better] = Better.LOWER
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    is_fast: ClassVar[bool] = True
-    task: ClassVar[str] = "detection"
 
     iou: Overlap = 0.0
     score: Score = 0.3
-
-    def __call__(self, predictions: DetectionPredictions) -> float | Undefined:
-        """Return the value, or why it is undefined."""
-        gaps = self.gaps(predictions)
-        return gaps if isinstance(gaps, Undefined) else mean_gap(gaps)
-
-    def terms(self, predictions: DetectionPredictions) -> None:
-        """A mean over classes of ratios is no mean over images: there are no terms."""
-
-    def replicated(
-        self, predictions: DetectionPredictions, weights: NDArray[np.float32]
-    ) -> Replicated | Undefined:
-        """Return the value and its values on resampled data sets, weights (R, N)."""
-        gaps = self.gaps(predictions)
-        return gaps if isinstance(gaps, Undefined) else resampled(gaps, weights)
 
     def interval(
         self, predictions: DetectionPredictions, weights: NDArray[np.float32], units: int

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.metrics.detection.boxes import overlapping_rows
+from shrinkproof.metrics.detection.boxes import groups_of, overlapping_rows
 from shrinkproof.predictions import DetectionPredictions
 
 # Shape suffixes: M detections, G objects, P pairs of them, T IoU thresholds.
@@ -163,7 +163,7 @@ def overlapping(predictions: DetectionPredictions, most: int = MOST) -> Pairs:
 
 def places(predictions: DetectionPredictions) -> NDArray[np.int64]:
     """Return how many detections of its image and class come before each detection, (M,) int64."""
-    group_M = _group(predictions)
+    group_M = groups_of(predictions)
     order = np.argsort(group_M, kind="stable")
     sorted_M = group_M[order]
     place_M = np.empty(len(group_M), dtype=np.int64)
@@ -176,17 +176,12 @@ def _overlapping(predictions: DetectionPredictions, most: int) -> Pairs:
     counted = np.flatnonzero(place_M < most)
     detection, object_row, iou = overlapping_rows(
         predictions.boxes[counted],
-        _group(predictions)[counted],
+        groups_of(predictions)[counted],
         objects.boxes,
         objects.image * predictions.num_classes + objects.label,
         objects.crowd,
     )
     return Pairs(counted[detection], object_row, iou, place_M)
-
-
-def _group(predictions: DetectionPredictions) -> NDArray[np.int64]:
-    """Return a number for the image and class of each detection, (M,)."""
-    return np.asarray(predictions.image * predictions.num_classes + predictions.label)
 
 
 def _starts(values: NDArray[Any]) -> NDArray[np.int64]:
