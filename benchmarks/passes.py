@@ -25,7 +25,8 @@ from shrinkproof.corruptions.apply import corrupt
 from shrinkproof.records import Condition
 from shrinkproof.results import Results
 from shrinkproof.study import Inputs, Study
-from shrinkproof.study.work import Pass, forget_workplace, measure
+from shrinkproof.study.work.measuring import Pass, measure
+from shrinkproof.study.work.workplace import forget_workplace
 
 TURNS = 3
 

@@ -16,7 +16,8 @@ from shrinkproof.records import Failure
 from shrinkproof.results import Results
 from shrinkproof.store import Store
 from shrinkproof.study import Inputs
-from shrinkproof.study.work import Pass, PassResult, workplace
+from shrinkproof.study.work.measuring import Pass, PassResult
+from shrinkproof.study.work.workplace import workplace
 
 from .study_builder import write_images
 

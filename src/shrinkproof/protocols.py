@@ -463,6 +463,11 @@ class Engine(Protocol):
 
     name: ClassVar[str]
 
+    @property
+    def beside(self) -> int:
+        """How many pieces of work may share one machine at the same time."""
+        ...
+
     def map(self, work: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B | Failure]]:
         """Yield every item once with its result as it finishes; an exception becomes a Failure."""
         ...

@@ -43,6 +43,8 @@ class Stopping:
     def __init__(self, after: int) -> None:
         self.after = after
 
+    beside: int = 1
+
     def map(self, make: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         for number, item in enumerate(items):
             if number == self.after:

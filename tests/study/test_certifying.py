@@ -19,7 +19,7 @@ from shrinkproof.results import Results
 from shrinkproof.statistics.risk import binomial_p
 from shrinkproof.study import Inputs, certifying
 from shrinkproof.study.certifying import certify
-from shrinkproof.study.work import Pass, PassResult
+from shrinkproof.study.work.measuring import Pass, PassResult
 
 from ..certify_builder import (
     CERTIFY,

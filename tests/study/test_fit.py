@@ -11,7 +11,7 @@ from torch import nn
 from shrinkproof.data.imageset import ImageSet, hash_pixels
 from shrinkproof.errors import ModelError
 from shrinkproof.models.loaded import LoadedModel, Preprocess
-from shrinkproof.study.work import check_fit
+from shrinkproof.study.work.loading import check_fit
 
 PIXELS = np.zeros((2, 8, 8, 3), dtype=np.uint8)
 IMAGES = ImageSet(

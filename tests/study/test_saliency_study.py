@@ -20,7 +20,7 @@ from shrinkproof.results import Results
 from shrinkproof.store import Store
 from shrinkproof.study import Study, running
 from shrinkproof.study.scoring import rescore
-from shrinkproof.study.work import Preparation
+from shrinkproof.study.work.preparing import Preparation
 
 from ..study_builder import STUDY, comparable, write_study
 from .test_running import Listener, study_of

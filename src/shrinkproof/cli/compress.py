@@ -109,7 +109,7 @@ def _load(
     """Return the network and the images of each split, after checking that they fit."""
     from shrinkproof.data.splits import DataSpec, load_splits
     from shrinkproof.models.reference import load_model
-    from shrinkproof.study.work import check_fit
+    from shrinkproof.study.work.loading import check_fit
 
     # References are checked before a network is loaded, which may take long.
     references = {name: data_ref(text, f"--{name}") for name, text in given.items()}

@@ -103,7 +103,7 @@ def _images(
 ) -> ImageSet:
     """Return the images of a reference, after checking that the network takes them."""
     from shrinkproof.data.splits import DataSpec, load_splits
-    from shrinkproof.study.work import check_fit
+    from shrinkproof.study.work.loading import check_fit
 
     # One set at a time: the images that are compared on may calibrate, too.
     splits = load_splits(DataSpec(report=reference), roots=places)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shrinkproof.diagnosis.exchange import Effect
     from shrinkproof.models.loaded import LoadedModel
     from shrinkproof.study.inputs import Inputs
-    from shrinkproof.study.work import Workplace
+    from shrinkproof.study.work.workplace import Workplace
 
 _BATCH: Final = 64
 _FEWEST_ZEROS: Final = 0.05
@@ -151,7 +151,7 @@ class _Layers:
         from shrinkproof.artifacts.candidate import load_candidate, read_changes
         from shrinkproof.compressors.recipe import Recipe
         from shrinkproof.diagnosis.exchange import in_same_form, weighted
-        from shrinkproof.study.work import Workplace
+        from shrinkproof.study.work.workplace import Workplace
 
         self.notes: list[str] = []
         self.candidate = candidate

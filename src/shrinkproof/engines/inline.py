@@ -35,6 +35,11 @@ class Inline:
     name: ClassVar[str] = "inline"
     version: ClassVar[int] = 1
 
+    @property
+    def beside(self) -> int:
+        """One: nothing else runs."""
+        return 1
+
     def map(self, work: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B | Failure]]:
         """Yield every item once with its result, in order."""
         for item in items:

@@ -63,10 +63,15 @@ class Processes:
 
     workers: Annotated[int, pydantic.Field(ge=1)] | None = None
 
+    @property
+    def beside(self) -> int:
+        """Number of processes."""
+        return self.workers or os.cpu_count() or 1
+
     def map(self, work: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B | Failure]]:
         """Yield every item once with its result, as results come in."""
         queue: deque[tuple[A, int]] = deque((item, _LIVES) for item in items)
-        count = min(self.workers or os.cpu_count() or 1, len(queue))
+        count = min(self.beside, len(queue))
         workers: list[_Worker[A]] = []
         try:
             workers.extend(_start(work) for _ in range(count))

@@ -14,7 +14,8 @@ from shrinkproof.records import Candidate
 from shrinkproof.results import Results
 from shrinkproof.store import digest_of
 from shrinkproof.study.inputs import Inputs, roots_of_environment
-from shrinkproof.study.work import Workplace, check_fit
+from shrinkproof.study.work.loading import check_fit
+from shrinkproof.study.work.workplace import Workplace
 
 if TYPE_CHECKING:
     from shrinkproof.data.imageset import ImageSet

@@ -100,10 +100,10 @@ class Study:
         from shrinkproof.study.plan import make_plan
         from shrinkproof.study.progress import Silence
         from shrinkproof.study.running import Runner
-        from shrinkproof.study.work import forget_workplace
+        from shrinkproof.study.work.workplace import forget_workplace
 
         environment = capture()
-        store = Store.create(Path(out))
+        store = Store.create(Path(out).absolute())
         plan = make_plan(self.inputs, environment)
         wanted = plan.only(only) if only else plan
         store.write_text(store.path / "study.yaml", self.inputs.text)

@@ -40,7 +40,8 @@ from shrinkproof.study.certificate_plan import (
 )
 from shrinkproof.study.inputs import Inputs
 from shrinkproof.study.progress import Progress, Silence
-from shrinkproof.study.work import Pass, forget_workplace, measure
+from shrinkproof.study.work.measuring import Pass, measure
+from shrinkproof.study.work.workplace import forget_workplace
 
 LEDGER: Final = "certify-ledger.jsonl"
 """Name of the ledger, in the folder of the study file: all runs of that folder share it."""

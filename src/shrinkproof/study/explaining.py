@@ -23,7 +23,9 @@ from shrinkproof.spec import StudySpec
 from shrinkproof.store import Store
 from shrinkproof.study.plan import saliencies_of
 from shrinkproof.study.twin import load_twin
-from shrinkproof.study.work import PassResult, Workplace, check_fit, workplace
+from shrinkproof.study.work.loading import check_fit
+from shrinkproof.study.work.measuring import PassResult
+from shrinkproof.study.work.workplace import Workplace, workplace
 
 if TYPE_CHECKING:
     from shrinkproof.artifacts.session import Session
@@ -146,7 +148,7 @@ def explain(work: Explaining) -> PassResult:
         for subject, outcome in saliency.explain(subjects, known=reference, twin=twin, keep=keep):
             done = outcome if isinstance(outcome, Failure) else tuple(outcome)
             measured[subject.key] = done
-    return PassResult(measured)
+    return PassResult(measured, environment=place.machine)
 
 
 def _stored(

@@ -14,7 +14,8 @@ import numpy as np
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import ExportError
 from shrinkproof.study.plan import MEASURED, splits_for
-from shrinkproof.study.work import check_fit, make_context
+from shrinkproof.study.work.loading import check_fit
+from shrinkproof.study.work.preparing import make_context
 from shrinkproof.training.settings import Training
 
 if TYPE_CHECKING:

@@ -35,7 +35,8 @@ from shrinkproof.study.plan import Plan, latency_of, scores_of
 from shrinkproof.study.progress import Progress, Silence
 from shrinkproof.study.scoring import Scoring, score, with_added
 from shrinkproof.study.twin import load_twin
-from shrinkproof.study.work import Pass, PassResult, Preparation, measure, prepare
+from shrinkproof.study.work.measuring import Pass, PassResult, measure
+from shrinkproof.study.work.preparing import Preparation, prepare
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -213,7 +214,7 @@ class Runner:
             if cell.evaluator == "scores":
                 passes.setdefault((cell.split, cell.condition), []).append(cell)
         items = [
-            Pass(str(self.store.path), split, condition, tuple(cells))
+            Pass(str(self.store.path), split, condition, tuple(cells), self.engine.beside)
             for (split, condition), cells in passes.items()
         ]
         versions = self.scores.fast().versions()
@@ -229,7 +230,7 @@ class Runner:
                 found = result.measured[cell.key]
                 # A candidate without a file says nothing in that form, now and later.
                 made = versions if found else self._versions
-                self._write(cell, found, made, result.notes)
+                self._write(cell, found, made, result)
 
     def _explain(self, missing: Sequence[Cell]) -> None:
         """Make heat maps: the candidates of a model under one condition are one piece of work."""
@@ -246,8 +247,11 @@ class Runner:
             "explain", explain, items, lambda item: f"{item.model} {item.condition}"
         ):
             for cell in item.cells:
-                result = outcome if isinstance(outcome, Failure) else outcome.measured[cell.key]
-                self._write(cell, result, self._comparisons[cell.key].agreement.versions())
+                versions = self._comparisons[cell.key].agreement.versions()
+                if isinstance(outcome, Failure):
+                    self._write(cell, outcome, versions)
+                else:
+                    self._write(cell, outcome.measured[cell.key], versions, outcome)
 
     def _compare(self) -> None:
         """Compute numbers of heat maps whose formulas have changed, from the stored maps."""
@@ -327,13 +331,31 @@ class Runner:
         cell: Cell,
         outcome: Iterable[Measurement] | Failure,
         versions: dict[str, int],
-        notes: tuple[str, ...] = (),
+        of: PassResult | None = None,
     ) -> None:
+        """Store what is known of a cell, with the machine that found it: this one, or another."""
         if isinstance(outcome, Failure):
             self.store.write_failure(cell.key, outcome, label=self._label(cell))
             self.progress.warn(f"{self._label(cell)}: {outcome.message}")
             return
-        self.store.write_cell(Shard(cell, tuple(outcome), self.machine, versions, notes))
+        notes = () if of is None else of.notes
+        machine = self.machine if of is None else self._machine_of(of)
+        self.store.write_cell(Shard(cell, tuple(outcome), machine, versions, notes))
+
+    def _machine_of(self, result: PassResult) -> str:
+        """Return the key of the machine that measured, described in the run directory."""
+        if not result.environment:
+            return self.machine
+        key = environment_key(result.environment)
+        if key not in self._machines:
+            self.store.write_environment(key, result.environment)
+            self._machines.add(key)
+        return key
+
+    @cached_property
+    def _machines(self) -> set[str]:
+        """Keys of the machines that are described in the run directory."""
+        return {self.machine}
 
     def _rewrite(self, shard: Shard, outcome: Sequence[Measurement] | Failure) -> None:
         """Store new metrics of a cell; whoever predicted it stays named."""

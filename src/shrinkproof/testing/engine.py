@@ -34,6 +34,7 @@ def check_engine(cls: type[Any], **settings: Any) -> None:
     settings = example_settings(cls, **settings)
     engine = check_component(cls, settings, ENGINES, ())
     name = cls.__name__
+    assert engine.beside >= 1, f"{name}: beside must be 1 or more, got {engine.beside}"
     assert list(engine.map(_square, [])) == [], f"{name}: no items must give no results"
     items = list(range(6))
     results = list(engine.map(_square, iter(items)))
