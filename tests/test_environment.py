@@ -184,3 +184,82 @@ def test_git_state_is_optional(tmp_path, monkeypatch):
     assert capture(directory=tmp_path)["git"]["is_clean"] is True
     monkeypatch.setattr(environment, "_output", lambda command: None)
     assert capture(directory=tmp_path)["git"] is None
+
+
+MEMINFO = "MemTotal:  16000 kB\nMemFree:  1000 kB\nMemAvailable:  8000 kB\n"
+UNLIMITED = "9223372036854771712"
+
+
+@pytest.mark.parametrize(
+    ("found", "kilobytes"),
+    [
+        ({}, 8000),
+        (
+            {
+                "/proc/self/cgroup": "0::/jobs/7",
+                "/sys/fs/cgroup/jobs/7/memory.max": str(3000 * 1024),
+                "/sys/fs/cgroup/jobs/7/memory.current": str(2000 * 1024),
+                "/sys/fs/cgroup/jobs/7/memory.stat": f"anon 5\ninactive_file {500 * 1024}",
+            },
+            1500,
+        ),
+        (
+            {
+                "/proc/self/cgroup": "0::/jobs/7",
+                "/sys/fs/cgroup/jobs/7/memory.max": "max",
+                "/sys/fs/cgroup/jobs/7/memory.current": "1",
+                "/sys/fs/cgroup/jobs/memory.max": str(4000 * 1024),
+                "/sys/fs/cgroup/jobs/memory.current": str(1000 * 1024),
+            },
+            3000,
+        ),
+        (
+            {
+                "/proc/self/cgroup": "0::/",
+                "/sys/fs/cgroup/memory.max": str(1000 * 1024),
+                "/sys/fs/cgroup/memory.current": str(2000 * 1024),
+            },
+            0,
+        ),
+        (
+            {
+                "/proc/self/cgroup": "4:cpu,memory:/docker/1\n0::/",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes": str(6000 * 1024),
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes": str(2000 * 1024),
+                "/sys/fs/cgroup/memory/memory.stat": f"total_inactive_file {1000 * 1024}",
+            },
+            5000,
+        ),
+        (
+            {
+                "/proc/self/cgroup": "4:memory:/",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes": UNLIMITED,
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes": "1000",
+            },
+            8000,
+        ),
+    ],
+    ids=["machine", "v2", "parent", "over", "v1", "no limit"],
+)
+def test_available_memory_is_what_the_tightest_limit_leaves(files, found, kilobytes):
+    files.update({"/proc/meminfo": MEMINFO, **found})
+    assert environment.available_memory() == kilobytes * 1024
+
+
+def test_half_of_the_memory_counts_as_available_where_nobody_tells(files):
+    assert environment.available_memory() == environment._memory() // 2
+
+
+def test_a_limit_of_the_process_counts(files, monkeypatch):
+    import resource
+
+    files.update({"/proc/meminfo": MEMINFO, "/proc/self/statm": "100 50 10"})
+    limit = 100 * resource.getpagesize() + 12345
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (limit, limit))
+    assert environment.available_memory() == 12345
+
+
+def test_this_machine_has_memory_left():
+    left = environment.available_memory()
+    assert left is not None
+    assert 0 < left <= environment._memory()

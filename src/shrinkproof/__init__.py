@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shrinkproof.errors import (
         CompressionError,
         DataError,
+        EngineError,
         ExportError,
         MissingExtraError,
         ModelError,
@@ -62,6 +63,7 @@ _PLACES: Final = {
     "DetectionPredictions": "shrinkproof.predictions",
     "Detections": "shrinkproof.detecting",
     "Detector": "shrinkproof.detecting",
+    "EngineError": "shrinkproof.errors",
     "ExportError": "shrinkproof.errors",
     "FineTuning": "shrinkproof.compressors.finetune",
     "Fold": "shrinkproof.compressors.fold",
@@ -109,6 +111,7 @@ __all__ = [
     "DetectionPredictions",
     "Detections",
     "Detector",
+    "EngineError",
     "ExportError",
     "FineTuning",
     "Fold",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,6 +24,17 @@ _ADVICE: Final = {
     errno.EEXIST: "a file stands where a directory must be; choose another directory",
 }
 
+_PARTLY: Final = "the disk took only a part of it and is probably full; free some space"
+"""What an error without a number means: NumPy has counted fewer bytes than it wrote."""
+
+_NO_FOLDER_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
+"""Answers of file systems that cannot flush a folder, among them network and FUSE ones."""
+
+ABANDONED: Final = 86_400
+"""Seconds after which a temporary file of another machine cannot have a living writer any more."""
+
+_PREFIX: Final = ".tmp-"
+
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
@@ -33,16 +46,75 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, str(error.strerror or error))
+        advice = _PARTLY if error.errno is None else _ADVICE.get(error.errno, error.strerror)
         raise StoreError(
             f"{path} cannot be written: {advice}. What is finished is kept: run the same command "
             "again."
         ) from error
 
 
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system while reading into words; absence stays what it is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StoreError: the operating system refused.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be read: {error.strerror or error}; check the disk and the permissions"
+        ) from error
+
+
 def scratch_in(parent: Path) -> Path:
-    """Return an unused name; unlike `tempfile`'s, what stands there gets the usual permissions."""
-    return parent / f".tmp-{os.getpid()}-{uuid.uuid4().hex}"
+    """Return an unused name; unlike `tempfile`'s, what stands there gets the usual permissions.
+
+    The name tells the machine and the process, so that `is_abandoned` needs no clock.
+    """
+    return parent / f"{_PREFIX}{_machine()}-{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def scratches_in(folder: Path) -> Iterator[Path]:
+    """Yield everything under a folder that `scratch_in` has named."""
+    yield from folder.glob(f"**/{_PREFIX}*")
+
+
+def is_abandoned(scratch: Path, now: float) -> bool:
+    """Return whether nobody writes to a temporary file or folder any more.
+
+    On the writer's machine that is whether its process has ended. Elsewhere only the age can tell.
+
+    Args:
+        scratch: what `scratch_in` has named.
+        now: the time that its file system gives to a new file, in seconds.
+
+    Raises:
+        FileNotFoundError: it has gone meanwhile.
+    """
+    machine, _, rest = scratch.name.removeprefix(_PREFIX).partition("-")
+    process = rest.partition("-")[0]
+    if machine and machine == _machine() and process.isdigit():
+        return not Path("/proc", process).exists()
+    return now - scratch.stat().st_mtime >= ABANDONED
+
+
+@functools.lru_cache(maxsize=1)
+def _machine() -> str:
+    """Return what processes share that see each other's numbers; empty where nothing tells.
+
+    Names of hosts will not do: containers of one image may share theirs.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8")
+        numbers = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{boot} {numbers}".encode()).hexdigest()[:12]
 
 
 def replace_file(path: Path, write: Callable[[Any], object]) -> None:
@@ -68,8 +140,21 @@ def replace_file(path: Path, write: Callable[[Any], object]) -> None:
         sync_folder(path.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Let the content of a file survive a power failure."""
+    _sync(path)
+
+
 def sync_folder(path: Path) -> None:
-    """Let the names in a folder survive a power failure."""
+    """Let the names in a folder survive a power failure, where the file system can."""
+    try:
+        _sync(path)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +38,9 @@ _MOMENTARY: Final = ("frequency",)
 """What changes from one moment to the next on the same machine, and is in no key."""
 
 _SECONDS: Final = 10.0
+
+_PROC: Final = Path("/proc")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
 def capture(*, directory: Path | None = None) -> Json:
@@ -157,17 +160,82 @@ def _mac_model() -> str | None:
     return _output(["sysctl", "-n", "machdep.cpu.brand_string"])
 
 
+def available_memory() -> int | None:
+    """Return the bytes that programs may still fill on this machine, None where nobody tells.
+
+    The smallest of what Linux holds available, what the limits of the container's control groups
+    leave (version 1 or 2, every level; files in their page cache count as free), and what the
+    process may still map (``ulimit -v``). Of other systems half of the physical memory is taken
+    as available.
+    """
+    told = [_unlimited_memory(), *_left_in_groups(), _left_of_address_space()]
+    known = [amount for amount in told if amount is not None]
+    return max(0, min(known)) if known else None
+
+
+def _unlimited_memory() -> int | None:
+    lines = (_read(_PROC / "meminfo") or "").splitlines()
+    table = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    if "MemAvailable" in table:
+        return int(table["MemAvailable"][0]) * 1024
+    physical = _memory()
+    return None if physical is None else physical // 2
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Yield what each control group that has a limit leaves to its members."""
+    for folder, limit, usage in _groups_of_memory():
+        most, used = _read(folder / limit) or "", _read(folder / usage) or ""
+        if most.isdigit() and used.isdigit():
+            lines = (_read(folder / "memory.stat") or "").splitlines()
+            counts = dict(line.split()[:2] for line in lines if len(line.split()) >= 2)
+            cached = counts.get("total_inactive_file", counts.get("inactive_file", "0"))
+            yield int(most) - int(used) + int(cached)
+
+
+def _groups_of_memory() -> Iterator[tuple[Path, str, str]]:
+    """Yield the folders of this process's control groups with the names of limit and usage."""
+    rows = [r.split(":", 2) for r in (_read(_PROC / "self/cgroup") or "").splitlines()]
+    for _, controllers, own in (row for row in rows if len(row) == 3):
+        if controllers == "":
+            top, names = _CGROUPS, ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            top = _CGROUPS / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        # In a container the own path may lead nowhere: its group is then the top itself.
+        folder = top / own.strip("/")
+        yield from ((place, *names) for place in (folder, *folder.parents) if _is_in(place, top))
+
+
+def _is_in(place: Path, top: Path) -> bool:
+    return place == top or top in place.parents
+
+
+def _left_of_address_space() -> int | None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    pages = (_read(_PROC / "self/statm") or "").split()
+    if most == resource.RLIM_INFINITY or not pages:
+        return None
+    return most - int(pages[0]) * resource.getpagesize()
+
+
 def _quota() -> float | None:
     """Return how many cores the container may use, None where it has no limit."""
     own = next(
         (
             line[3:]
-            for line in (_read(Path("/proc/self/cgroup")) or "").splitlines()
+            for line in (_read(_PROC / "self/cgroup") or "").splitlines()
             if line[:3] == "0::"
         ),
         "/",
     )
-    root = Path("/sys/fs/cgroup")
+    root = _CGROUPS
     for folder in (root / own.strip("/"), root):
         words = (_read(folder / "cpu.max") or "").split()
         if len(words) == 2:

@@ -11,6 +11,7 @@ ShrinkproofError
     DataError                 data are missing, empty, or inconsistent with the task         exit 2
     CompressionError          a step cannot do what was asked of it                          exit 2
     StoreError                the run directory cannot be read or written                    exit 2
+    EngineError               the machines that were to work cannot, or are gone             exit 2
     ExportError               an artifact cannot be written or does not agree                exit 2
 
 Messages follow one grammar: what (in the user's words), the rule, what was received, what to do.
@@ -122,6 +123,10 @@ class CompressionError(ShrinkproofError):
 
 class StoreError(ShrinkproofError):
     """The run directory cannot be read or written."""
+
+
+class EngineError(ShrinkproofError):
+    """The machines that were to work cannot be reached, are unlike, or are gone."""
 
 
 class ExportError(ShrinkproofError):

@@ -459,7 +459,11 @@ class Evaluator(Protocol):
 
 
 class Engine(Protocol):
-    """Somewhere to run independent work."""
+    """Somewhere to run independent work.
+
+    An engine that opens something for its work, such as a connection, may be a context manager: a
+    run enters it once, around all of its stages.
+    """
 
     name: ClassVar[str]
 

@@ -41,11 +41,12 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "kit": ("DIR", "--condition", "--limit", "--out/-o", "--split"),
     "list": ("KIND", "--json"),
     "pareto": ("DIR", "--csv", "--json", "--maximize", "--minimize"),
-    "plan": ("STUDY", "--json", "--limit", "--root"),
+    "plan": ("STUDY", "--json", "--limit", "--no-probe", "--out", "--root", "--workers"),
     "report": ("DIR", "--out/-o"),
     "results": ("DIR", "--csv", "--json"),
     "run": (
-        "STUDY", "--engine", "--limit", "--no-retry", "--only", "--out", "--root", "--workers",
+        "STUDY", "--engine", "--limit", "--no-retry", "--only", "--out", "--root", "--shard",
+        "--stage", "--workers",
     ),
     "schema": (),
     "score": ("DIR", "--engine", "--metric"),
@@ -129,7 +130,10 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_PARETO_MINIMIZE",
         "SHRINKPROOF_PLAN_JSON",
         "SHRINKPROOF_PLAN_LIMIT",
+        "SHRINKPROOF_PLAN_NO_PROBE",
+        "SHRINKPROOF_PLAN_OUT",
         "SHRINKPROOF_PLAN_ROOT",
+        "SHRINKPROOF_PLAN_WORKERS",
         "SHRINKPROOF_REPORT_OUT",
         "SHRINKPROOF_RESULTS_CSV",
         "SHRINKPROOF_RESULTS_JSON",
@@ -139,6 +143,8 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_RUN_ONLY",
         "SHRINKPROOF_RUN_OUT",
         "SHRINKPROOF_RUN_ROOT",
+        "SHRINKPROOF_RUN_SHARD",
+        "SHRINKPROOF_RUN_STAGE",
         "SHRINKPROOF_RUN_WORKERS",
         "SHRINKPROOF_SCORE_ENGINE",
         "SHRINKPROOF_SCORE_METRIC",
@@ -153,7 +159,7 @@ ENVIRONMENT: Final = frozenset(
     }
 )
 
-MOST: Final = 8
+MOST: Final = 9
 """Options of one command; knobs belong to the study file."""
 
 

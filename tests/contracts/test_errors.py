@@ -22,7 +22,7 @@ ALL = [
 def test_the_tree_in_the_docstring_is_the_tree_in_the_code():
     for cls in ALL:
         assert cls.__name__ in (errors.__doc__ or "")
-    assert len(ALL) == 12
+    assert len(ALL) == 13
     assert issubclass(UnknownNameError, SpecError)
     assert issubclass(UnsupportedLayerError, errors.ModelError)
 

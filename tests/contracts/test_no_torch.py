@@ -20,7 +20,8 @@ for place in _REGISTRIES.values():
 
 study, folder, page = sys.argv[1:]
 for arguments in (
-    ["check", study], ["plan", study], ["plan", study, "--json"], ["list"], ["schema"],
+    ["check", study], ["plan", study, "--no-probe"], ["plan", study, "--no-probe", "--json"],
+    ["list"], ["schema"],
     ["status", folder], ["results", folder], ["results", folder, "--json"],
     ["results", folder, "--csv"], ["pareto", folder], ["report", folder, "-o", page],
     ["compare", folder, "baseline", "cluster8"], ["gate", folder, "--rule", "cost.bytes >= 0"],

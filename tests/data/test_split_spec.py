@@ -50,7 +50,7 @@ def test_sizes_keep_the_order_of_the_splits() -> None:
 
 
 def test_batch_auto() -> None:
-    assert DataSpec(train="digits", batch="auto").batch == 256
+    assert DataSpec(train="digits", batch="auto").batch == "auto"
     assert DataSpec(train="digits", batch=32).batch == 32
 
 
@@ -78,7 +78,7 @@ def test_batch_auto() -> None:
         ({"train": {"use": ""}}, ("train", "use"), "at least 1 character"),
         ({"train": {"use": "a", "cout": 1}}, ("train", "cout"), "Unexpected"),
         ({"train": {"use": "a", "count": 0}}, ("train", "count"), "greater than or equal to 1"),
-        ({"train": "a", "batch": 0}, ("batch",), "greater than or equal to 1"),
+        ({"train": "a", "batch": 0}, ("batch",), "must be a number of images of at least 1"),
         ({"tran": "a"}, ("tran",), "Unexpected"),
     ],
 )

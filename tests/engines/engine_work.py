@@ -34,3 +34,21 @@ def sleep_and_tell(item: tuple[str, float]) -> int:
     Path(item[0]).write_text(str(os.getpid()))
     time.sleep(item[1])
     return os.getpid()
+
+
+def device_of(item: int) -> tuple[int, str | None]:
+    time.sleep(0.2)  # so that each worker gets some items
+    return os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def wait_for_leave(item: tuple[str, int]) -> int:
+    """Tell that this process has begun, and return when the test says so."""
+    folder, number = item
+    Path(folder, f"begun-{number}-{os.getpid()}").touch()
+    while not Path(folder, "leave").exists():
+        time.sleep(0.05)
+    return number
+
+
+def threads_of(item: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")

@@ -70,4 +70,4 @@ def test_workers_end_when_the_caller_stops_listening(tmp_path: Path, work: Any) 
 
 def test_registered_by_name() -> None:
     assert ENGINES.create("processes", {"workers": 3}) == Processes(workers=3)
-    assert ENGINES.names() == ("inline", "processes")
+    assert ENGINES.names() == ("inline", "processes", "ray")

@@ -42,6 +42,8 @@ selective.augrc fraction lower @
 selective.risk_at_coverage fraction lower @
 selective.coverage_at_risk fraction higher @
 fidelity.agreement fraction higher @
+fidelity.float32_agreement fraction higher @
+fidelity.float32_difference ratio lower @
 flips.churn fraction none @
 flips.negative fraction lower @
 flips.positive fraction higher @

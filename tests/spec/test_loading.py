@@ -38,7 +38,7 @@ def _only_problem(text, *, head=HEAD):
 def test_the_shortest_study_has_documented_defaults():
     spec = load_study_spec(HEAD)
     assert (spec.study, spec.task, spec.repeats, spec.seed) == ("s", "classification", 1, 0)
-    assert (spec.controls, spec.threads, spec.select, spec.data.batch) == ("dense", 1, None, 256)
+    assert (spec.controls, spec.threads, spec.select, spec.data.batch) == ("dense", 1, None, "auto")
     assert spec.measure.scores[0] == "accuracy.top1"
     assert len(spec.measure.scores) == 5
     assert (spec.measure.form, spec.measure.intervals.replicates) == ("auto", 1000)
@@ -199,7 +199,7 @@ def test_one_wrong_value_gives_one_line(text, expected):
         ),
         (
             "study: s\nmodels: {m: 'timm:x'}\ndata: {report: digits, batch: 0}\n",
-            "data.batch: must be at least 1, got 0",
+            "data.batch: must be a number of images of at least 1, or 'auto', got 0",
         ),
     ],
 )
@@ -207,9 +207,10 @@ def test_models_and_data(head, expected):
     assert expected in _only_problem("", head=head)
 
 
-def test_batch_auto_is_256():
-    head = "study: s\nmodels: {m: 'timm:x'}\ndata: {report: digits, batch: auto}\n"
-    assert load_study_spec(head).data.batch == 256
+def test_the_batch_may_be_a_number_or_the_word_auto():
+    head = "study: s\nmodels: {m: 'timm:x'}\ndata: {report: digits, batch: BATCH}\n"
+    assert load_study_spec(head.replace("BATCH", "auto")).data.batch == "auto"
+    assert load_study_spec(head.replace("BATCH", "32")).data.batch == 32
 
 
 def test_conditions_keep_the_order_of_the_file_and_appear_once():

@@ -32,7 +32,7 @@ def certify(
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="inline, processes, or auto: processes where there are cores.")
+        str, typer.Option(help="inline, processes, ray, or auto: inline or processes.")
     ] = "auto",
     json: AsJson = False,
 ) -> int:

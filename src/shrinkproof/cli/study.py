@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +16,7 @@ from shrinkproof.errors import UsageError
 
 if TYPE_CHECKING:
     from shrinkproof.protocols import Engine
+    from shrinkproof.records import Json
 
 
 def check(
@@ -46,11 +48,45 @@ def check(
     return DONE
 
 
-def plan(study: StudyFile, limit: Limit = None, root: Root = None, json: AsJson = False) -> int:
-    """Show the candidates and cells that a study wants, and the controls it gets."""
+def plan(
+    study: StudyFile,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Leave out what is done in this run directory."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers that the run will have; default: as `run`.")
+    ] = None,
+    no_probe: Annotated[
+        bool,
+        typer.Option("--no-probe", help="Measure nothing: no estimate of time and memory."),
+    ] = False,
+    limit: Limit = None,
+    root: Root = None,
+    json: AsJson = False,
+) -> int:
+    """Show what a study wants, and estimate its time, memory and disk by a short probe."""
+    from shrinkproof.cli.planned import json_of, print_estimate, print_plan
+    from shrinkproof.cli.progress import watcher
+    from shrinkproof.store import Store
     from shrinkproof.study import Study
+    from shrinkproof.study.estimate import estimate_study, work_of
 
-    wanted = Study.load(study, roots=roots(root), limit=limit).plan()
+    start = time.perf_counter()
+    found = Study.load(study, roots=roots(root), limit=limit)
+    wanted = found.plan()
+    planned = time.perf_counter() - start
+    work = work_of(found.spec, wanted, None if out is None else Store.open(out))
+    if not json:
+        print_plan(wanted, work)
+    values: dict[str, Any] = {}
+    if not no_probe:
+        count = engine_of("auto", workers, found.spec.threads).beside
+        with watcher() as progress:
+            estimate, rates = estimate_study(
+                found.inputs, work, workers=count, planned=planned, progress=progress
+            )
+        values = {"estimate": estimate.as_json(), "probe": rates.as_json()}
     if json:
         print_json(
             candidates=[candidate.as_json() for candidate in wanted.candidates],
@@ -58,11 +94,11 @@ def plan(study: StudyFile, limit: Limit = None, root: Root = None, json: AsJson 
             splits=wanted.splits,
             notes=wanted.notes,
             contamination=wanted.contamination,
+            work=json_of(work),
+            **values,
         )
-        return DONE
-    from shrinkproof.cli.tables import print_plan
-
-    print_plan(wanted)
+    elif not no_probe:
+        print_estimate(estimate, rates)
     return DONE
 
 
@@ -72,10 +108,11 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="Run directory; default runs/<study>.")
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="inline, processes, or auto: processes where there are cores.")
+        str, typer.Option(help="inline, processes, ray, or auto: inline or processes.")
     ] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes; default: one per core.")
+        int | None,
+        typer.Option(min=1, help="Pieces of work at once; default: one per core or GPU."),
     ] = None,
     only: Annotated[
         str | None,
@@ -86,6 +123,14 @@ def run(
     no_retry: Annotated[
         bool, typer.Option("--no-retry", help="Leave earlier failures alone.")
     ] = False,
+    stage: Annotated[
+        Literal["prepare", "measure"] | None,
+        typer.Option(help="Only prepare candidates, or only measure them on images."),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only share I of N of the stage, e.g. 3/16."),
+    ] = None,
 ) -> int:
     """Run what is missing of a study; the same command continues, repairs and extends."""
     from shrinkproof.cli.progress import watcher
@@ -94,29 +139,50 @@ def run(
 
     found = Study.load(study, roots=roots(root), limit=limit)
     folder = out or Path("runs") / found.spec.study
+    chosen = engine_of(engine, workers, found.spec.threads, found.spec.measure.inference.device)
+    if stage is not None or shard is not None:
+        from shrinkproof.cli.stages import print_stage
+
+        with watcher() as progress:
+            portion = found.run_stage(
+                folder,
+                stage,
+                shard,
+                engine=chosen,
+                only=only,
+                retry=not no_retry,
+                progress=progress,
+            )
+        return DONE if print_stage(portion) else UNFINISHED
     with watcher() as progress:
-        results = found.run(
-            folder,
-            engine=engine_of(engine, workers, found.spec.threads),
-            only=only,
-            retry=not no_retry,
-            progress=progress,
-        )
+        results = found.run(folder, engine=chosen, only=only, retry=not no_retry, progress=progress)
     print_outcome(results)
     return UNFINISHED if results.failures else DONE
 
 
-def engine_of(name: str, workers: int | None, threads: int) -> Engine:
-    """Return the engine of a name; ``auto`` takes processes where there are cores for two."""
-    from shrinkproof.engines import ENGINES
+def engine_of(name: str, workers: int | None, threads: int, device: str = "cpu") -> Engine:
+    """Return the engine of a name; ``auto`` takes processes where there are devices for two.
 
-    count = workers or max(1, (os.cpu_count() or 1) // threads)
+    Args:
+        name: as registered, or ``auto``.
+        workers: most pieces of work at once; None for one per device.
+        threads: cores of a piece of work.
+        device: ``cpu``, or ``cuda``: each piece of work has a GPU.
+    """
+    from shrinkproof.engines import ENGINES
+    from shrinkproof.engines.devices import visible_gpus
+
+    gpus = visible_gpus() if device == "cuda" else ()
+    count = workers or len(gpus) or max(1, (os.cpu_count() or 1) // threads)
     if name == "auto":
         name = "processes" if count > 1 else "inline"
     if name == "inline" and workers not in (None, 1):
         raise UsageError(f"--workers: the inline engine has one worker, got {workers}")
-    settings = {"workers": count} if name == "processes" else {}
-    engine: Engine = ENGINES.create(name, settings)
+    settings: dict[str, Json] = {
+        "processes": {"workers": count, "devices": gpus},
+        "ray": {"workers": workers, "cpus": threads, "gpus": float(device == "cuda")},
+    }
+    engine: Engine = ENGINES.create(name, settings.get(name, {}))
     return engine
 
 
@@ -127,7 +193,7 @@ def score(
         typer.Option(metavar="NAME", help="Also compute this metric; may be repeated."),
     ] = None,
     engine: Annotated[
-        str, typer.Option(help="inline, processes, or auto: processes where there are cores.")
+        str, typer.Option(help="inline, processes, ray, or auto: inline or processes.")
     ] = "auto",
 ) -> int:
     """Recompute all metrics of a run from its stored predictions; no model is needed."""

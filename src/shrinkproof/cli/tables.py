@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,10 +26,12 @@ from shrinkproof.selectors import Selector
 if TYPE_CHECKING:
     from shrinkproof.records import Candidate, Json
     from shrinkproof.results import Results
-    from shrinkproof.study.plan import Plan
     from shrinkproof.table import Number
 
 _NONE = "-"
+
+_LISTED: Final = 50
+"""Candidates with missing cells that `status` lists on the terminal."""
 
 _LEVEL = 0.05
 """A p-value from here on shows nothing."""
@@ -197,9 +198,16 @@ def print_status(results: Results) -> None:
     _print_failures(console, results)
     for line in results.store.in_progress(results.by_key):
         console.print(f"training: {line}", markup=False)
-    for label, count in results.missing.items():
+    missing = tuple(results.missing.items())
+    for label, count in missing[:_LISTED]:
         console.print(f"missing: {label}: {count} cell(s)", markup=False)
-    if results.missing:
+    if missing[_LISTED:]:
+        cells = sum(count for _, count in missing[_LISTED:])
+        console.print(
+            f"missing: {len(missing[_LISTED:])} more candidates: {cells} cell(s); --csv lists all",
+            markup=False,
+        )
+    if missing:
         console.print("Run the same command again: it does what is missing.", markup=False)
 
 
@@ -247,32 +255,6 @@ def _contents(results: Results) -> str:
     }
     *first, last = (name for name, is_there in parts.items() if is_there)
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def print_plan(plan: Plan) -> None:
-    """Print the candidates and the cells of a plan."""
-    console = console_of()
-    table = empty_table("candidate", "role", "compared with", "cells", left=3)
-    labels = {candidate.key: candidate.label for candidate in plan.candidates}
-    cells = Counter(cell.candidate for cell in plan.cells)
-    for candidate in plan.candidates:
-        control = labels.get(candidate.control, _NONE)
-        table.add_row(
-            escape(candidate.label), candidate.role, escape(control), str(cells[candidate.key])
-        )
-    console.print(table)
-    for name, split in plan.splits.items():
-        console.print(f"{name}: {split['count']} images of {split['source']}", markup=False)
-    for note in plan.notes:
-        console.print(f"note: {note}", markup=False)
-    for model, splits in plan.contamination.items():
-        for name, reason in splits.items():
-            console.print(f"contaminated: {model} on {name}: {reason}", markup=False)
-    passes = {(c.split, c.condition) for c in plan.cells if c.evaluator == "scores"}
-    console.print(
-        f"{len(plan.candidates)} candidates, {len(plan.cells)} cells in {len(passes)} passes",
-        markup=False,
-    )
 
 
 def print_members(rows: Sequence[Json]) -> None:

@@ -1,7 +1,8 @@
-"""Images in one ``.npz`` file: the way to bring any data set that fits into memory."""
+"""Images in one ``.npz`` file: the simple way to bring any data set."""
 
 from __future__ import annotations
 
+import time
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.data.archive import LARGE, check_member, map_member
 from shrinkproof.data.imageset import ImageSet, hash_pixels
+from shrinkproof.data.known_files import State, is_settled, recall, remember, state_of
 from shrinkproof.data.reading import locate, require
 from shrinkproof.errors import DataError
 from shrinkproof.registry import component
@@ -28,6 +31,11 @@ class Arrays:
     Arrays: ``images`` (N, H, W, 3) uint8 and ``target`` (N,) of any integer type are required;
     ``classes`` (C,) names the classes, ``groups`` (N,) says which images belong together, and
     every other array (N,) becomes a slice of that name.
+
+    Memory: images of 64 MiB and more are mapped, not read, if the file is not compressed
+    (`numpy.savez`): processes share the pages, and the system drops them where memory is short.
+    Such a file must not be overwritten while a process uses it; replacing it by another one does no
+    harm. Compressed images are read as a whole.
     """
 
     name: ClassVar[str] = "arrays"
@@ -50,6 +58,9 @@ class Arrays:
         if not rest:
             raise DataError("data reference must be 'arrays:PATH.npz', got no path")
         path = locate(rest, roots)
+        if not path.is_file():
+            raise DataError(f"arrays: {path} must be a .npz file, but there is no such file")
+        state = state_of(path.stat())
         found = _read(path)
         images, target = _images(path, found), _target(path, found)
         count = len(images)
@@ -66,24 +77,30 @@ class Arrays:
             target=target,
             classes=_classes(path, found, target),
             index=np.arange(count, dtype=np.int64),
-            hashes=hash_pixels(images),
+            hashes=_hashes(path, state, images),
             groups=groups,
             slices=others,
         )
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise DataError(f"arrays: {path} must be a .npz file, but there is no such file")
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: must be a .npz file with 'images' and 'target', it is none")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            mapped = map_member(path, "images")
+            return {
+                name: mapped if name == "images" and mapped is not None else archive[name]
+                for name in archive.files
+            }
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}: must be a readable .npz file of plain arrays (no Python objects): {error}"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path}: must be a readable .npz file of plain arrays (no Python objects): {error}"
+    )
 
 
 def _required(path: Path, found: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
@@ -102,6 +119,25 @@ def _images(path: Path, found: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
             f"{images.shape} {images.dtype}"
         )
     return np.ascontiguousarray(images)
+
+
+def _hashes(path: Path, state: State, images: NDArray[np.uint8]) -> NDArray[np.str_]:
+    """Return the hash of each image; those of a large file are remembered until it changes."""
+    if images.nbytes < LARGE:
+        return hash_pixels(images)
+    known = recall("pixels", path)
+    if known.get("state") == list(state):
+        return np.array(known["hashes"], dtype="U16")
+    began = time.time_ns()
+    if not images.flags.writeable:  # mapped; what is read was compared with its checksum
+        try:
+            check_member(path, "images")
+        except (OSError, zipfile.BadZipFile) as error:
+            raise _damaged(path, error) from error
+    hashes = hash_pixels(images)
+    if is_settled(state.changed, began):
+        remember("pixels", path, {"state": state, "hashes": hashes.tolist()})
+    return hashes
 
 
 def _target(path: Path, found: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.data.imagefolder import decode, header, is_turned
+from shrinkproof.data.headers import headers
+from shrinkproof.data.imagefolder import decode_all
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError
 from shrinkproof.predictions import Objects
@@ -143,16 +144,8 @@ class BoxedFiles:
                 f"{self._folder}: images read together must have one size, got "
                 f"{_text(sizes[0])} and others; read them one by one"
             )
-        images = np.empty((len(chosen), *sizes[0].tolist(), 3), dtype=np.uint8)
-        for row, position in enumerate(chosen.tolist()):
-            image = decode(self._folder / self.files[position])
-            if image.shape != images.shape[1:]:
-                raise DataError(
-                    f"{self._folder / self.files[position]}: must be {_text(sizes[0])} pixels as "
-                    f"when it was listed, got {_text(image.shape)}"
-                )
-            images[row] = image
-        return images
+        paths = [self._folder / self.files[position] for position in chosen.tolist()]
+        return decode_all(paths, (int(sizes[0, 0]), int(sizes[0, 1])))
 
 
 def boxed_images(
@@ -179,8 +172,7 @@ def boxed_images(
     Raises:
         DataError: a file is missing, listed twice, no image, or not of the annotated size.
     """
-    sizes, hashes = _scan(source, folder, listed)
-    turned = sum(is_turned(folder / each.name) for each in listed)
+    sizes, hashes, turned = _scan(source, folder, listed)
     if turned:
         notes = (
             *notes,
@@ -232,8 +224,8 @@ def settings_of(
 
 def _scan(
     source: str, folder: Path, listed: Sequence[Listed]
-) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
-    """Return (N, 2) height and width of the files, and their hashes."""
+) -> tuple[NDArray[np.int64], NDArray[np.str_], int]:
+    """Return (N, 2) height and width of the files, their hashes, and how many EXIF turns."""
     absent = [each.name for each in listed if not (folder / each.name).is_file()]
     if absent:
         raise DataError(
@@ -249,8 +241,12 @@ def _scan(
         )
     sizes = np.empty((len(listed), 2), dtype=np.int64)
     hashes = np.empty(len(listed), dtype="U16")
-    for row, each in enumerate(listed):
-        width, height, hashes[row] = header(folder / each.name)
+    turned_files = 0
+    found = headers(folder, [each.name for each in listed], turns=True)
+    for row, (each, header) in enumerate(zip(listed, found, strict=True)):
+        width, height = header.width, header.height
+        hashes[row] = header.content_hash
+        turned_files += header.is_turned
         if each.size not in (None, (height, width)):
             turned = each.size == (width, height)
             raise DataError(
@@ -263,7 +259,7 @@ def _scan(
                 )
             )
         sizes[row] = height, width
-    return sizes, hashes
+    return sizes, hashes, turned_files
 
 
 def _text(shape: Sequence[int] | NDArray[np.int64]) -> str:

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 from urllib.parse import parse_qsl
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.data.headers import check_unchanged, headers, opened
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.data.reading import locate, require
+from shrinkproof.environment import usable_cores
 from shrinkproof.errors import DataError
 from shrinkproof.registry import component
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-_ORIENTATION: Final = 0x0112
-"""EXIF tag of how a camera was held: 1 upright, 2 to 8 otherwise."""
-
-_MODES: Final = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-"""Modes with at most 8 bits per channel; deeper ones would be clipped on conversion."""
+_FEW: Final = 4
+"""Files that a thread decodes at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +95,16 @@ class ImageFolder:
         if not text:
             raise DataError("data reference must be 'imagefolder:PATH', got no path")
         folder = locate(text, roots)
-        classes, paths, target = _list(folder)
-        shape, hashes = _scan(paths, preparation)
-        images = Files(folder, paths, preparation, shape)
+        classes, names, target = _list(folder)
+        shape, hashes = _scan(folder, names, preparation)
+        images = Files(folder, names, preparation, shape, hashes)
         return ImageSet(
             source=f"imagefolder:{rest}",
             images=images,
             shape=shape,
             target=np.array(target, dtype=np.int64),
             classes=classes,
-            index=np.arange(len(paths), dtype=np.int64),
+            index=np.arange(len(names), dtype=np.int64),
             hashes=np.array(hashes, dtype="U16"),
             preparation=str(preparation) or "files",
             files=np.array(images.files, dtype=np.str_),
@@ -115,49 +112,46 @@ class ImageFolder:
 
 
 class Files:
-    """Image files, decoded on each access.
+    """Image files, decoded on each access, by several threads.
 
     Args:
         folder: what file names are relative to.
-        paths: the files, in order.
+        names: of the files, in order, with forward slashes.
         preparation: what is done to each decoded image.
         shape: (H, W) of every prepared image.
+        hashes: 16 hex digits of SHA-256 over each file when it was listed; a file that is another
+            one by now is refused.
     """
 
     def __init__(
         self,
         folder: Path,
-        paths: list[Path],
+        names: Sequence[str],
         preparation: Preparation,
         shape: tuple[int, int],
+        hashes: Sequence[str],
     ) -> None:
-        self.files: tuple[str, ...] = tuple(p.relative_to(folder).as_posix() for p in paths)
+        self.files: tuple[str, ...] = tuple(names)
         """Name of each file, relative to the folder, with forward slashes."""
-        self._paths = paths
+        self._folder = folder
         self._preparation = preparation
         self._shape = shape
+        self._hashes = hashes
 
     def __len__(self) -> int:
         """Return the number of files."""
-        return len(self._paths)
+        return len(self.files)
 
     def __getitem__(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the images at the given positions, (n, H, W, 3) uint8.
 
         Raises:
-            DataError: a file cannot be decoded or has changed its size.
+            DataError: a file cannot be decoded or is not the one that was listed.
         """
         chosen = np.asarray(positions).tolist()
-        images = np.empty((len(chosen), *self._shape, 3), dtype=np.uint8)
-        for row, position in enumerate(chosen):
-            image = decode(self._paths[position], self._preparation)
-            if image.shape[:2] != self._shape:
-                raise DataError(
-                    f"{self._paths[position]}: must be {self._shape[0]} x {self._shape[1]} pixels "
-                    f"as when it was listed, got {image.shape[0]} x {image.shape[1]}"
-                )
-            images[row] = image
-        return images
+        paths = [self._folder / self.files[each] for each in chosen]
+        hashes = [self._hashes[each] for each in chosen]
+        return decode_all(paths, self._shape, self._preparation, hashes=hashes)
 
 
 def _preparation(rest: str, query: str) -> Preparation:
@@ -178,86 +172,59 @@ def _preparation(rest: str, query: str) -> Preparation:
     return found
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(
-        (
-            path
-            for path in folder.iterdir()
-            if not path.name.startswith(".") and path.name not in ("Thumbs.db", "desktop.ini")
-        ),
-        key=lambda path: path.name,
-    )
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if is_content(entry.name)]
+    return sorted(found, key=lambda entry: entry.name)
 
 
-def _list(folder: Path) -> tuple[tuple[str, ...], list[Path], list[int]]:
+def is_content(name: str) -> bool:
+    """Return whether a file or folder is neither hidden nor left there by a file browser."""
+    return not name.startswith(".") and name not in ("Thumbs.db", "desktop.ini")
+
+
+def _list(folder: Path) -> tuple[tuple[str, ...], list[str], list[int]]:
     if not folder.is_dir():
         raise DataError(
             f"imagefolder: {folder} must be a folder of class folders, but there is no such folder"
         )
-    folders = [path for path in _visible(folder) if path.is_dir()]
-    if not folders:
+    classes = [entry.name for entry in _visible(folder) if entry.is_dir()]
+    if not classes:
         raise DataError(f"imagefolder: {folder} must have one folder per class, got none")
-    paths: list[Path] = []
+    names: list[str] = []
     target: list[int] = []
-    for label, place in enumerate(folders):
-        files = _visible(place)
+    for label, place in enumerate(classes):
+        files = [f"{place}/{entry.name}" for entry in _visible(folder / place)]
         if not files:
             raise DataError(
-                f"imagefolder: class folder {place} must hold at least 1 image; fill or remove it"
+                f"imagefolder: class folder {folder / place} must hold at least 1 image; fill or "
+                "remove it"
             )
-        paths += files
+        names += files
         target += [label] * len(files)
-    return tuple(place.name for place in folders), paths, target
+    return tuple(classes), names, target
 
 
-def _scan(paths: list[Path], preparation: Preparation) -> tuple[tuple[int, int], list[str]]:
+def _scan(
+    folder: Path, names: list[str], preparation: Preparation
+) -> tuple[tuple[int, int], list[str]]:
     """Return the one (H, W) of all prepared images and the hash of each file."""
     first: tuple[int, int] | None = None
     hashes: list[str] = []
-    for path in paths:
-        width, height, content_hash = header(path)
-        _check_crop(path, preparation, width, height)
-        shape = preparation.shape(width, height)
+    for name, header in zip(names, headers(folder, names), strict=True):
+        _check_crop(folder / name, preparation, header.width, header.height)
+        shape = preparation.shape(header.width, header.height)
         first = first or shape
         if shape != first:
             raise DataError(
-                f"imagefolder: all images must have one size; {paths[0]} gives {first[0]} x "
-                f"{first[1]} (height x width), {path} gives {shape[0]} x {shape[1]}; add for "
-                f"example '?resize=256&crop=224' to the reference"
+                f"imagefolder: all images must have one size; {folder / names[0]} gives {first[0]} "
+                f"x {first[1]} (height x width), {folder / name} gives {shape[0]} x {shape[1]}; "
+                "add for example '?resize=256&crop=224' to the reference"
             )
-        hashes.append(content_hash)
+        hashes.append(header.content_hash)
     if first is None:
         raise DataError("imagefolder: there must be at least 1 image, got none")
     return first, hashes
-
-
-def header(path: Path) -> tuple[int, int, str]:
-    """Return width and height of an image file in pixels, and 16 hex digits of its SHA-256.
-
-    Raises:
-        DataError: the file is no image, or has more than 8 bits per channel.
-    """
-    with _opened(path) as image:
-        width, height = image.size
-        mode = image.mode
-    if mode not in _MODES:
-        raise DataError(
-            f"{path}: must have at most 8 bits per channel, got Pillow mode {mode!r}; convert it"
-        )
-    return width, height, hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def is_turned(path: Path) -> bool:
-    """Return whether EXIF says that a photo must be turned or mirrored to be looked at.
-
-    Raises:
-        DataError: the file is no image.
-    """
-    with _opened(path) as image:
-        # Other formats are decoded to the end in search of it.
-        if image.format not in ("JPEG", "MPO", "TIFF", "WEBP"):
-            return False
-        return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
 
 
 def _check_crop(path: Path, preparation: Preparation, width: int, height: int) -> None:
@@ -269,15 +236,55 @@ def _check_crop(path: Path, preparation: Preparation, width: int, height: int) -
         )
 
 
-def _opened(path: Path) -> Image:
-    from PIL import Image
+def decode_all(
+    paths: Sequence[Path],
+    shape: tuple[int, int],
+    preparation: Preparation = AS_IT_IS,
+    *,
+    rule: str = "as when it was listed",
+    advice: str = "",
+    hashes: Sequence[str] = (),
+) -> NDArray[np.uint8]:
+    """Return the pixels of image files of one size as RGB, (n, H, W, 3) uint8.
 
-    try:
-        return Image.open(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path}: cannot be read as an image ({error}); repair it or remove it"
-        ) from error
+    Threads decode as many files at once as there are processors; Pillow lets them.
+
+    Args:
+        paths: the files.
+        shape: (H, W) that every prepared image must have.
+        preparation: what is done to each decoded image.
+        rule: why they must have that shape, for the message.
+        advice: what to do about another one, for the message.
+        hashes: 16 hex digits of SHA-256 that each file must have; none are not looked at.
+
+    Raises:
+        DataError: a file is missing, damaged, no image, of another size or not the one that was
+            listed; of several, the first.
+    """
+    images = np.empty((len(paths), *shape, 3), dtype=np.uint8)
+
+    def fill(rows: Sequence[int]) -> None:
+        for row in rows:
+            image = decode(paths[row], preparation)
+            if image.shape[:2] != shape:
+                raise DataError(
+                    f"{paths[row]}: must be {shape[0]} x {shape[1]} pixels {rule}, got "
+                    f"{image.shape[0]} x {image.shape[1]}{advice and '; '}{advice}"
+                )
+            if hashes:
+                check_unchanged(paths[row], hashes[row])
+            images[row] = image
+
+    every = range(len(paths))
+    size = max(_FEW, -(-len(paths) // usable_cores()))
+    parts = [every[start : start + size] for start in every[::size]]
+    if len(parts) < 2:
+        fill(every)
+        return images
+    with ThreadPoolExecutor(len(parts)) as pool:
+        for _ in pool.map(fill, parts):
+            pass
+    return images
 
 
 def decode(path: Path, preparation: Preparation = AS_IT_IS) -> NDArray[np.uint8]:
@@ -292,7 +299,7 @@ def decode(path: Path, preparation: Preparation = AS_IT_IS) -> NDArray[np.uint8]
     """
     from PIL import Image
 
-    with _opened(path) as image:
+    with opened(path) as image:
         try:
             rgb = image.convert("RGB")
         except (OSError, ValueError, SyntaxError, IndexError, EOFError) as error:

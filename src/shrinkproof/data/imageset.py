@@ -141,6 +141,13 @@ class ImageSet:
         return self.shape
 
     @property
+    def pixels(self) -> int:
+        """Height times width of an image, of the largest one where sizes differ."""
+        if self.shape is not None:
+            return self.shape[0] * self.shape[1]
+        return int(self.objects.sizes.astype(np.int64).prod(axis=1).max(initial=1))
+
+    @property
     def labels(self) -> NDArray[np.int64]:
         """Class of each image, (N,) int64.
 
@@ -173,10 +180,15 @@ class ImageSet:
 
         Images of another size begin a new batch, so that batches may be smaller than ``size``.
         """
+        for start, stop in self.spans(size):
+            positions = np.arange(start, stop, dtype=np.int64)
+            yield positions, self.images[positions]
+
+    def spans(self, size: int) -> Iterator[tuple[int, int]]:
+        """Yield where each batch begins and ends; nothing is read."""
         for start, stop in self._runs():
             for first in range(start, stop, size):
-                positions = np.arange(first, min(first + size, stop), dtype=np.int64)
-                yield positions, self.images[positions]
+                yield first, min(first + size, stop)
 
     def _runs(self) -> Iterator[tuple[int, int]]:
         """Yield where each run of images of one size begins and ends."""

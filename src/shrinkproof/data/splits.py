@@ -132,8 +132,13 @@ def _as_rule(value: Any) -> Any:
     return _build(SplitRule, value, "a mapping with 'from' and sizes")
 
 
-def _batch(value: Any) -> Any:
-    return 256 if value == "auto" else value
+def _as_batch(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"must be a number of images of at least 1, or 'auto', got {value!r}")
+
+
+Batch = Annotated[int | Literal["auto"], BeforeValidator(_as_batch)]
 
 
 @component
@@ -151,7 +156,8 @@ class DataSpec:
         frost: ``procedural``, or ``photos``: the original ones, from the root ``frost_dir``.
         jpeg85: save corrupted images as JPEG of quality 85, as the published files are.
         stored: read corrupted images from this set instead of making them.
-        batch: images per inference batch; part of the identity of results (``auto`` is 256).
+        batch: images per inference batch; part of the identity of results. ``auto`` is a rule of
+            the size of the images alone: 256, and fewer above 64 x 64 pixels.
     """
 
     train: DataField | None = None
@@ -166,7 +172,7 @@ class DataSpec:
     frost: Literal["procedural", "photos"] = "procedural"
     jpeg85: bool = False
     stored: str | None = None
-    batch: Annotated[int, BeforeValidator(_batch), Field(ge=1)] = 256
+    batch: Batch = "auto"
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> DataSpec:

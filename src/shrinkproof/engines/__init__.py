@@ -8,5 +8,6 @@ ENGINES = Registry(
     {
         "inline": "shrinkproof.engines.inline:Inline",
         "processes": "shrinkproof.engines.processes:Processes",
+        "ray": "shrinkproof.engines.ray:Ray",
     },
 )

@@ -17,12 +17,25 @@ def attempt(work: Callable[[A], B], item: A) -> B | Failure:
     """Return the result of the work, or why there is none.
 
     This is the one place where any exception becomes a value: a failing item must not cost the
-    others. Interrupts pass.
+    others. That holds for user code that ends the process and for panics of compiled libraries,
+    too, which are no `Exception`. Interrupts pass.
     """
     try:
         return work(item)
-    except Exception as error:
-        return Failure(type(error).__name__, str(error), traceback.format_exc())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Failure(type(error).__name__, _words_of(error), traceback.format_exc())
+
+
+def _words_of(error: BaseException) -> str:
+    """Return what an exception says; some say nothing, and some fail when they are asked."""
+    if isinstance(error, SystemExit):
+        return f"the code must return, but it called exit({error.code!r})"
+    try:
+        return str(error) or f"{type(error).__name__} without a message"
+    except Exception as second:
+        return f"{type(error).__name__}, whose message cannot be read ({type(second).__name__})"
 
 
 @component

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
+import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +20,7 @@ import pydantic
 
 from shrinkproof.engines.inline import attempt
 from shrinkproof.records import Failure
-from shrinkproof.registry import component
+from shrinkproof.registry import Strings, component
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -30,11 +32,14 @@ _LIVES = 2
 _FAREWELL = 5.0
 """Seconds that an idle worker may take to end."""
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
 
 @dataclass(slots=True, eq=False)
 class _Worker(Generic[A]):
     process: SpawnProcess
     connection: Connection
+    device: str | None = None
     item: A | None = None
     lives: int = 0
 
@@ -55,18 +60,21 @@ class Processes:
     nothing. When the caller dies, its workers read the end of their pipe and stop.
 
     Attributes:
-        workers: number of processes; all cores where it is not given.
+        workers: number of processes; where it is not given one per device, or per core.
+        devices: GPUs, as CUDA_VISIBLE_DEVICES names them. Each worker sees one of them, in turn;
+            without any, workers see what the caller sees.
     """
 
     name: ClassVar[str] = "processes"
     version: ClassVar[int] = 1
 
     workers: Annotated[int, pydantic.Field(ge=1)] | None = None
+    devices: Strings = ()
 
     @property
     def beside(self) -> int:
         """Number of processes."""
-        return self.workers or os.cpu_count() or 1
+        return self.workers or len(self.devices) or os.cpu_count() or 1
 
     def map(self, work: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B | Failure]]:
         """Yield every item once with its result, as results come in."""
@@ -74,7 +82,8 @@ class Processes:
         count = min(self.beside, len(queue))
         workers: list[_Worker[A]] = []
         try:
-            workers.extend(_start(work) for _ in range(count))
+            devices = itertools.cycle(self.devices or (None,))
+            workers.extend(_start(work, next(devices)) for _ in range(count))
             for worker in workers:
                 _give(worker, queue)
             while any(worker.lives for worker in workers):
@@ -85,7 +94,7 @@ class Processes:
                     outcome = _receive(worker)
                     if outcome is None:
                         workers.remove(worker)
-                        workers.append(_start(work))
+                        workers.append(_start(work, worker.device))
                         lost = _after_death(worker, queue)
                         _give(workers[-1], queue)
                         if lost is not None:
@@ -101,14 +110,30 @@ class Processes:
                 worker.stop()
 
 
-def _start(work: Callable[[A], Any]) -> _Worker[A]:
+def _start(work: Callable[[A], Any], device: str | None) -> _Worker[A]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    with _interrupts_blocked():
+    with _interrupts_blocked(), _one_device(device):
         process.start()
     theirs.close()
-    return _Worker(process, ours)
+    return _Worker(process, ours, device)
+
+
+@contextlib.contextmanager
+def _one_device(device: str | None) -> Iterator[None]:
+    """Let a worker be born with one GPU: what it imports first may look for all of them."""
+    if device is None:
+        yield
+        return
+    before = os.environ.get(_VISIBLE)
+    os.environ[_VISIBLE] = device
+    try:
+        yield
+    finally:
+        del os.environ[_VISIBLE]
+        if before is not None:
+            os.environ[_VISIBLE] = before
 
 
 @contextlib.contextmanager
@@ -128,13 +153,16 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     # scikit-learn's joblib would make a semaphore at import and leak it when a worker is killed.
     os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")
     while True:
+        # The pipe of a driver that was interrupted with a result unread is reset, not ended.
         try:
             item = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         try:
-            connection.send(attempt(work, item))
-        except BrokenPipeError:
+            unsent = attempt(connection.send, attempt(work, item))
+            if unsent is not None:  # a result that cannot be pickled, or nobody listens
+                connection.send(unsent)
+        except (BrokenPipeError, ConnectionResetError):
             return
 
 
@@ -148,9 +176,10 @@ def _give(worker: _Worker[A], queue: deque[tuple[A, int]]) -> None:
 def _receive(worker: _Worker[Any]) -> tuple[Any] | None:
     """Return the result in a tuple, or None where the worker died without one."""
     try:
-        return (worker.connection.recv(),)
-    except (EOFError, ConnectionResetError):
+        content = worker.connection.recv_bytes()
+    except (EOFError, OSError):  # the latter where it died in the middle of a large result
         return None
+    return (attempt(pickle.loads, content),)
 
 
 def _after_death(worker: _Worker[A], queue: deque[tuple[A, int]]) -> tuple[A, Failure] | None:

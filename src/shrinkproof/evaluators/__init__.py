@@ -6,6 +6,7 @@ EVALUATORS = Registry(
     "evaluator",
     "shrinkproof.evaluators",
     {
+        "fidelity": "shrinkproof.evaluators.fidelity:Fidelity",
         "latency": "shrinkproof.evaluators.latency:Latency",
         "saliency": "shrinkproof.evaluators.saliency:Saliency",
         "scores": "shrinkproof.evaluators.scores:Scores",

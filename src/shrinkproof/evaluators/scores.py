@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.engines.inline import attempt
 from shrinkproof.evaluators.answers import Answers, BoxAnswers, LogitAnswers
+from shrinkproof.evaluators.prefetch import prefetched
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.metrics.spelling import metric_of
 from shrinkproof.predictions import Predictions
+from shrinkproof.predictions.half import as_stored
 from shrinkproof.protocols import Measurement, Undefined
 from shrinkproof.records import Condition, Failure
 from shrinkproof.registry import Strings, component
@@ -70,17 +72,25 @@ class Scores:
         condition: Condition,  # noqa: ARG002 - the subjects' scene knows it
     ) -> Iterator[tuple[Subject, Sequence[Measurement] | Failure]]:
         """Yield each subject with its numbers; all subjects share one scene."""
-        answers, failures = _predict_together(subjects)
         weights: NDArray[np.float32] | None = None
+        for subject, found in self.predict(subjects):
+            if isinstance(found, Failure):
+                yield subject, found
+                continue
+            if weights is None:
+                weights = self.weights(len(found), found.groups)
+            yield subject, attempt(self._finish(subject, weights), found)
+
+    def predict(
+        self, subjects: Sequence[Subject]
+    ) -> Iterator[tuple[Subject, Predictions | Failure]]:
+        """Yield each subject with what it says of all images; all subjects share one scene."""
+        answers, failures = _predict_together(subjects)
         for subject in subjects:
             if subject.key in failures:
                 yield subject, failures[subject.key]
-                continue
-            scene = subject.scene
-            assert scene is not None, "scores are measured on images"
-            if weights is None:
-                weights = self.weights(len(scene.images), scene.images.groups)
-            yield subject, attempt(self._finish(subject, weights), answers.pop(subject.key))
+            else:
+                yield subject, attempt(_predictions, answers.pop(subject.key))
 
     def weights(self, count: int, groups: NDArray[np.str_] | None) -> NDArray[np.float32]:
         """Return the bootstrap weights of a split, (replicates, N)."""
@@ -88,11 +98,11 @@ class Scores:
 
     def _finish(
         self, subject: Subject, weights: NDArray[np.float32]
-    ) -> Callable[[Answers], list[Measurement]]:
-        def finish(answers: Answers) -> list[Measurement]:
-            predictions = answers.predictions()
-            subject.keep(predictions)
-            return self.score(predictions, weights)
+    ) -> Callable[[Predictions], list[Measurement]]:
+        def finish(predictions: Predictions) -> list[Measurement]:
+            stored = as_stored(predictions)
+            subject.keep(stored)
+            return self.score(stored, weights)
 
         return finish
 
@@ -176,21 +186,25 @@ def _predict_together(
     assert scene is not None, "scores are measured on images"
     answers = {s.key: _answers(s, scene.images) for s in subjects}
     failures: dict[str, Failure] = {}
-    for positions, images in scene.batches():
-        inputs: dict[Any, NDArray[np.float32]] = {}
-        for subject in subjects:
-            if subject.key in failures:
-                continue
-            if subject.preprocess not in inputs:
-                inputs[subject.preprocess] = subject.preprocess(images)
-            taken = attempt(
-                _listen(subject, answers[subject.key], positions, images.shape[1:3]),
-                inputs[subject.preprocess],
-            )
-            if isinstance(taken, Failure):
-                failures[subject.key] = taken
-                answers.pop(subject.key)
+    with prefetched(scene, [s.input_kind for s in subjects]) as batches:
+        for batch in batches:
+            for subject in subjects:
+                if subject.key in failures:
+                    continue
+                taken = attempt(
+                    _listen(subject, answers[subject.key], batch.positions, batch.shape),
+                    batch.inputs[subject.input_kind],
+                )
+                if isinstance(taken, Failure):
+                    failures[subject.key] = taken
+                    answers.pop(subject.key)
+            if not answers:
+                break
     return answers, failures
+
+
+def _predictions(answers: Answers) -> Predictions:
+    return answers.predictions()
 
 
 def _answers(subject: Subject, images: ImageSet) -> Answers:
@@ -200,9 +214,9 @@ def _answers(subject: Subject, images: ImageSet) -> Answers:
 
 
 def _listen(
-    subject: Subject, answers: Answers, positions: NDArray[np.int64], shape: tuple[int, ...]
-) -> Callable[[NDArray[np.float32]], None]:
-    def listen(inputs: NDArray[np.float32]) -> None:
-        answers.add(positions, subject.predict(inputs), (shape[0], shape[1]))
+    subject: Subject, answers: Answers, positions: NDArray[np.int64], shape: tuple[int, int]
+) -> Callable[[Any], None]:
+    def listen(inputs: Any) -> None:
+        answers.add(positions, subject.predict(inputs), shape)
 
     return listen

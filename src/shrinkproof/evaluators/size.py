@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -38,6 +38,8 @@ _REMAINING: Final = {
 }
 """Candidate divided by baseline."""
 
+_UNMADE: Final = "the baseline was not made"
+
 
 @component
 class Size:
@@ -62,6 +64,11 @@ class Size:
             yield subject, attempt(_sizes, subject)
 
 
+def waits_for_baseline(numbers: Iterable[Measurement]) -> bool:
+    """Return whether a candidate lacks its ratios because its baseline had not been made."""
+    return any(m.reason == _UNMADE for m in numbers)
+
+
 def _sizes(subject: Subject) -> list[Measurement]:
     own = {metric: _fact(subject.facts, metric, subject.folder) for metric in _BASIS}
     why = {metric: str(reason) for metric, reason in subject.facts.get("undefined", {}).items()}
@@ -71,9 +78,8 @@ def _sizes(subject: Subject) -> list[Measurement]:
     ]
     reference = _read(subject.reference / "complete.json")
     if reference is None:
-        missing = "the baseline was not made"
         ratios = (*_COMPRESSION, *_REMAINING)
-        return found + [_measurement(metric, None, "derived", missing) for metric in ratios]
+        return found + [_measurement(metric, None, "derived", _UNMADE) for metric in ratios]
     base = {metric: _fact(reference, metric, subject.reference) for metric in _BASIS}
     lacking = {
         metric: f"the baseline has none: {reason}"

@@ -21,6 +21,29 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+HandOver = Callable[[NDArray[np.float32]], Any]
+"""What becomes of preprocessed images, (n, C, H, W) float32, before they are predicted."""
+
+
+def as_it_is(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return preprocessed images as they are: what a network on the CPU takes."""
+    return inputs
+
+
+@dataclass(frozen=True, slots=True)
+class InputKind:
+    """How images become what a network is given; equal kinds are made once.
+
+    Attributes:
+        preprocess: from uint8 images to network input.
+        hand_over: what becomes of it, for example a copy on a GPU; called in the thread that
+            reads. Subjects that pass the same function share what it returns.
+    """
+
+    preprocess: Preprocess
+    hand_over: HandOver = as_it_is
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
     """The images of one split under one condition, read and corrupted once for everybody.
@@ -55,8 +78,8 @@ class Subject:
 
     Attributes:
         cell: which cell is measured.
-        predict: (n, C, H, W) float32 -> (n, classes) float32 logits, or a detector's output (n,
-            ...) before boxes are chosen.
+        predict: what ``hand_over`` returns, (n, C, H, W) float32 -> (n, classes) float32 logits,
+            or a detector's output (n, ...) before boxes are chosen.
         preprocess: from uint8 images to its input.
         num_classes: number of logits, or of classes of objects.
         detector: makes boxes of what ``predict`` returns; None for classifiers.
@@ -68,10 +91,11 @@ class Subject:
         load_twin: loads the PyTorch form of a candidate from its directory, in any process (it is
             pickled); None where nobody can.
         is_simulated: whether the PyTorch form only imitates the arithmetic of the exported file.
+        hand_over: what becomes of preprocessed images before ``predict`` takes them.
     """
 
     cell: Cell
-    predict: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    predict: Callable[[Any], NDArray[np.float32]]
     preprocess: Preprocess
     num_classes: int
     detector: Detector | None = None
@@ -82,11 +106,17 @@ class Subject:
     keep: Callable[[Predictions], None] = _drop
     load_twin: Callable[[Path], nn.Module] | None = None
     is_simulated: bool = False
+    hand_over: HandOver = as_it_is
 
     @property
     def key(self) -> str:
         """Key of the cell that is measured."""
         return self.cell.key
+
+    @property
+    def input_kind(self) -> InputKind:
+        """How images become what ``predict`` takes."""
+        return InputKind(self.preprocess, self.hand_over)
 
     @property
     def form(self) -> str:

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from shrinkproof.artifacts import candidate as files
+from shrinkproof.artifacts.damage import SIZES
 from shrinkproof.errors import DataError, ExportError, ModelError, UsageError
 from shrinkproof.records import Candidate
 from shrinkproof.results import Results
@@ -20,13 +20,6 @@ from shrinkproof.study.work.workplace import Workplace
 if TYPE_CHECKING:
     from shrinkproof.data.imageset import ImageSet
     from shrinkproof.models.loaded import LoadedModel
-
-_SIZES: Final = {
-    files.NETWORK: "cost.bytes",
-    files.WEIGHTS: "cost.bytes_dense",
-    files.PACKED: "cost.bytes_packed",
-}
-"""File -> the number that tells its size as it was measured."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +104,7 @@ def check_sizes(results: Results, candidate: Candidate, folder: Path) -> None:
         ExportError: one of them is shorter, longer, or missing.
     """
     facts = results.store.read_json(f"candidates/{candidate.key}/complete.json")
-    for name, metric in _SIZES.items():
+    for name, metric in SIZES.items():
         if facts[metric] is None:
             raise ExportError(
                 f"{candidate.label}: must have an exported file, got none: "

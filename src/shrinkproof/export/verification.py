@@ -74,7 +74,7 @@ def write_and_verify(
     found: list[Comparison] = []
     for condition in _conditions(results, candidate):
         world = None if condition.is_clean else source.inputs.world(source.images)
-        scene = Scene(source.images, condition, world, source.inputs.spec.data.batch)
+        scene = Scene(source.images, condition, world, source.inputs.batch_of(source.images))
         number = min(count, len(source.images))
         compare = _of_classes if source.base.detector is None else _of_boxes
         found += compare(results, candidate, source, scene, forms, number)
@@ -195,7 +195,9 @@ def _of_classes(
     stored = _stored(results, candidate, scene.condition, source.images.index[:count])
     assert isinstance(stored, ClassificationPredictions), "a classifier was measured"
     is_float, own = not candidate.is_imitated, _measured(results)
-    yield compared((own, logits[own]), (STORED, stored.logits), condition, is_exact=is_float)
+    is_rounded = results.form == "twin" and results.spec.measure.inference.precision != "float32"
+    kept = (STORED, stored.logits)
+    yield compared((own, logits[own]), kept, condition, is_exact=is_float and not is_rounded)
     names = list(logits)
     for position, name in enumerate(names):
         for other in names[:position]:

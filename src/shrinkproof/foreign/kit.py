@@ -180,7 +180,7 @@ def _write_images(
 ) -> NDArray[np.uint8]:
     """Write the images under a condition; return their hashes, (N, 32) uint8."""
     world = None if condition.is_clean else inputs.world(images)
-    scene = Scene(images, condition, world, inputs.spec.data.batch)
+    scene = Scene(images, condition, world, inputs.batch_of(images))
     hashes = np.empty((len(images), 32), dtype=np.uint8)
     target = out / "images" / f"{file_name(condition)}.npy"
     scratch = scratch_in(target.parent)

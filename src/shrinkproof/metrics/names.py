@@ -271,6 +271,18 @@ METRIC_NAMES: Final[dict[str, MetricName]] = table(
         "share of images on which twin and artifact predict the same class",
     ),
     at_condition(
+        "fidelity.float32_agreement",
+        "fraction",
+        _HIGHER,
+        "share of a sample of images that get the class they get in float32",
+    ),
+    at_condition(
+        "fidelity.float32_difference",
+        "ratio",
+        _LOWER,
+        "largest difference from an output in float32, divided by the largest output",
+    ),
+    at_condition(
         "flips.churn",
         "fraction",
         _NONE,

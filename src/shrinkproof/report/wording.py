@@ -74,6 +74,8 @@ _NAMES: Final = {
     "selective.risk_at_coverage": "Error at stated coverage",
     "selective.coverage_at_risk": "Coverage at stated error",
     "fidelity.agreement": "Same class in file and PyTorch",
+    "fidelity.float32_agreement": "Same class as in float32",
+    "fidelity.float32_difference": "Largest difference from float32",
     "flips.churn": "Churn",
     "flips.negative": "Negative flips",
     "flips.positive": "Positive flips",

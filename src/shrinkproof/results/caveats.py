@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from shrinkproof.evaluators.fidelity import AGREEMENT as FLOAT32_AGREEMENT
 from shrinkproof.records import CLEAN
 from shrinkproof.results.imported import read_imported
 from shrinkproof.selectors import Selector
@@ -19,7 +20,7 @@ BLIND: Final = 0.01
 """Average precision below which an uncompressed detector finds nothing."""
 
 AGREEMENT_FLOOR: Final = 0.99
-"""Twin and artifact must predict the same class at least this often, or the page says so."""
+"""Two forms must predict the same class at least this often, or the page says so."""
 
 
 def caveats_of(results: Results) -> Iterator[str]:
@@ -39,6 +40,7 @@ def caveats_of(results: Results) -> Iterator[str]:
         )
     yield from _blind(results) if results.spec.task == "detection" else _guessing(results)
     yield from _disagreements(results)
+    yield from _roundings(results)
     if results.missing:
         yield (
             f"not finished: {sum(results.missing.values())} of {len(results.cells)} measurements "
@@ -121,3 +123,18 @@ def _disagreements(results: Results) -> Iterator[str]:
                 f"only {100 * value:.2f} % of the clean {row.split} {what}; numbers of one "
                 "form must not be used for the other"
             )
+
+
+def _roundings(results: Results) -> Iterator[str]:
+    """Yield which candidates answer otherwise than in float32."""
+    for shard in results.shards.values():
+        for measurement in shard.measurements:
+            value = measurement.value
+            if measurement.metric != FLOAT32_AGREEMENT or value is None:
+                continue
+            if value < AGREEMENT_FLOOR:
+                yield (
+                    f"{results.by_key[shard.cell.candidate].label}: the precision of this study "
+                    f"and float32 agree on only {100 * value:.2f} % of {measurement.count} clean "
+                    f"{shard.cell.split} images; its numbers are those of the precision"
+                )

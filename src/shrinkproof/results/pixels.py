@@ -14,6 +14,9 @@ from shrinkproof.records import Cell, Condition, Json, key_of
 if TYPE_CHECKING:
     from shrinkproof.results.reading import Results
 
+_EARLIER_BATCH: Final = 256
+"""What ``data.batch: auto`` was before runs said which batch they took."""
+
 _UNKNOWN: Final = "nothing shows that both runs corrupted the images in the same way"
 
 
@@ -105,7 +108,7 @@ def _shown(results: Results, cells: list[Cell]) -> Json | None:
     for cell in cells:
         for corruption in _guesses(results, cell.condition):
             parts: Json = {
-                "batch": spec.data.batch,
+                "batch": _batch(results, cell.split),
                 "candidate": cell.candidate,
                 "condition": str(cell.condition),
                 "corruption": corruption,
@@ -113,10 +116,18 @@ def _shown(results: Results, cells: list[Cell]) -> Json | None:
                 "images": results.data["splits"][cell.split]["fingerprint"],
                 "threads": spec.threads,
                 "version": Scores.version,
+                **spec.measure.inference.parts(cell.form),
             }
             if key_of("scores", parts) == cell.key:
                 return corruption
     return None
+
+
+def _batch(results: Results, split: str) -> int:
+    """Return how many images of a split networks were given at a time."""
+    written = results.spec.data.batch
+    known: int | None = results.data["splits"][split].get("batch")
+    return known or (_EARLIER_BATCH if written == "auto" else written)
 
 
 def _guesses(results: Results, condition: Condition) -> Iterator[Json]:

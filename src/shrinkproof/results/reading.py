@@ -122,12 +122,16 @@ class Results:
         return "report" if "report" in self.measuring else "select"
 
     @cached_property
+    def finished(self) -> frozenset[str]:
+        """Keys of all cells with a shard, damaged ones among them."""
+        return self.store.finished()
+
+    @cached_property
     def shards(self) -> Mapping[str, Shard]:
         """Finished cells of the plan, by key; damaged ones are left out."""
-        done = self.store.finished()
         found = {}
         for cell in self.cells:
-            shard = self.store.read_cell(cell.key) if cell.key in done else None
+            shard = self.store.read_cell(cell.key) if cell.key in self.finished else None
             if shard is not None:
                 found[cell.key] = shard
         return found
@@ -162,7 +166,7 @@ class Results:
     def progress(self) -> Json:
         """How many candidates and cells are done, failed and missing."""
         failed = {failure["key"] for failure in self.failures}
-        done = self.store.finished()
+        done = self.finished
         cells = [cell.key for cell in self.cells]
         prepared = sum(self.store.has_candidate(c.key) for c in self.candidates)
         finished = sum(key in done for key in cells)
@@ -179,11 +183,11 @@ class Results:
     @cached_property
     def missing(self) -> Mapping[str, int]:
         """Cells that another run would measure, by label; a failed candidate's are not counted."""
-        settled = self.store.finished() | {failure["key"] for failure in self.failures}
+        settled = self.finished | {failure["key"] for failure in self.failures}
         return Counter(
             self.by_key[cell.candidate].label
             for cell in self.cells
-            if not {cell.key, cell.candidate} & settled
+            if cell.key not in settled and cell.candidate not in settled
         )
 
     # records

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from shrinkproof.evaluators.fidelity import FLOAT32
 from shrinkproof.metrics.agreement import METRICS as AGREEMENT
 from shrinkproof.metrics.agreement import UNMATCHED, spelled_for
 from shrinkproof.metrics.names import SCALED, SCALED_BY_BASELINE
@@ -48,6 +49,7 @@ def _without_value(results: Results, cell: Cell, reason: str) -> Iterator[Measur
     names = {
         "scores": results.metrics,
         "saliency": _of_saliency(results, cell.method),
+        "fidelity": FLOAT32,
         "size": _SIZES,
         "latency": _LATENCIES,
     }[cell.evaluator]

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 def states_of(results: Results) -> list[Json]:
     """Return how far each candidate is: one row with its cells done, failed and missing."""
-    done = results.store.finished()
+    done = results.finished
     failed = {failure["key"] for failure in results.failures}
+    cells_of: dict[str, list[str]] = {candidate.key: [] for candidate in results.candidates}
+    for cell in results.cells:
+        cells_of[cell.candidate].append(cell.key)
     return [
         {
             "candidate": candidate.label,
@@ -25,5 +28,5 @@ def states_of(results: Results) -> list[Json]:
             "cells_missing": results.missing.get(candidate.label, 0),
         }
         for candidate in results.candidates
-        for cells in [[cell.key for cell in results.cells if cell.candidate == candidate.key]]
+        for cells in [cells_of[candidate.key]]
     ]

@@ -25,6 +25,7 @@ from shrinkproof.records import SPLITS
 from shrinkproof.registry import Registry, Strings
 from shrinkproof.spec.certify import CertifyCheck, CertifySpec
 from shrinkproof.spec.document import MISSING, Document, Path, parse
+from shrinkproof.spec.inference import InferenceSpec, check_inference
 from shrinkproof.spec.problems import Problems, shown, unknown
 from shrinkproof.spec.recipes import NAME, NAME_RULE, RecipeCheck, RecipeSpec
 from shrinkproof.spec.saliency import SaliencyCheck, SaliencySpec
@@ -105,6 +106,7 @@ class _Loading:
         if measure is not None and scores is not None:
             fields["measure"] = dataclasses.replace(measure, scores=scores)
         self._check_margins(scores)
+        self._check_inference(fields["models"])
         self._check_saliency(fields["conditions"])
         if isinstance(content.get("select"), dict):
             self._check_selection(fields["conditions"], scores)
@@ -286,6 +288,16 @@ class _Loading:
             else:
                 continue
             self.problems.add(path, rule, is_key=True)
+
+    def _check_inference(self, models: Mapping[str, ModelSpec]) -> None:
+        path: Path = ("measure", "inference")
+        if self.document.at(path) in (MISSING, None):
+            return
+        spec = self.read(path, InferenceSpec)
+        if spec is not None:
+            files = [name for name, model in models.items() if model.scheme == "onnx"]
+            form = self.document.at(("measure", "form"))
+            check_inference(self.problems, spec, form=form, files=files)
 
     def _check_saliency(self, conditions: Conditions | None) -> None:
         path: Path = ("measure", "saliency")

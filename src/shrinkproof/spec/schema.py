@@ -15,6 +15,7 @@ from shrinkproof.records import CLEAN, Condition
 from shrinkproof.registry import Strings, component
 from shrinkproof.selectors import Constraint, Selector
 from shrinkproof.spec.certify import CertifySpec
+from shrinkproof.spec.inference import InferenceSpec
 from shrinkproof.spec.recipes import RecipeSpec, build_recipes
 from shrinkproof.spec.saliency import SaliencySpec
 from shrinkproof.spec.tolerance import ToleranceField
@@ -190,6 +191,7 @@ class MeasureSpec:
         scores: names of metrics of the predictions; those of the task where it is absent.
         form: what is run under corruptions: ``twin`` (PyTorch), ``artifact`` (the exported file
             in its real runtime), or ``auto`` (the artifact).
+        inference: device, precision and memory format of the networks that are run.
         robustness: what corrupted errors are compared with.
         saliency: whether candidates look at the same places as their baseline; not measured where
             it is absent.
@@ -201,6 +203,7 @@ class MeasureSpec:
 
     scores: Annotated[Strings, Field(min_length=1)] = DEFAULT_SCORES
     form: Literal["auto", "twin", "artifact"] = "auto"
+    inference: InferenceSpec = Field(default_factory=InferenceSpec)
     robustness: RobustnessSpec = Field(default_factory=RobustnessSpec)
     saliency: SaliencySpec | None = None
     cost: CostSpec | None = None

@@ -6,12 +6,15 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from shrinkproof.data.imagefolder import is_content
+from shrinkproof.data.known_files import State, is_settled, recall, remember, state_of
 from shrinkproof.errors import DataError
 from shrinkproof.stored.manifest import MANIFEST, read_manifest
 
@@ -19,7 +22,10 @@ _LISTS: Final = {"SHA256SUMS": "sha256", "MD5SUMS": "md5"}
 _LINE: Final = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
 _PART: Final = 256
 """Files that a thread reads in a row."""
-_CLUTTER: Final = ("Thumbs.db", "desktop.ini")
+_LARGE: Final = 2**26
+"""Bytes of a file that is worth remembering for later processes."""
+_MANY: Final = 256
+"""Files of a folder that is worth remembering for later processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +95,39 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """Return the checksum of a file in hex digits; known files are not read again."""
-    stat = path.stat()
-    return _hash_file(str(path), algorithm, stat.st_size, stat.st_mtime_ns)
+    """Return the checksum of a file in hex digits; known files are not read again.
+
+    This process knows all files it has read, later processes the large ones: see
+    `shrinkproof.data.known_files` for how long.
+    """
+    return _hash_file(str(path), algorithm, state_of(path.stat()))
 
 
 @functools.lru_cache(maxsize=1024)
-def _hash_file(path: str, algorithm: str, size: int, changed: int) -> str:
-    del size, changed  # they say whether the file is still the known one
-    return _digest(path, algorithm)
+def _hash_file(path: str, algorithm: str, state: State) -> str:
+    if state.size < _LARGE:
+        return _digest(path, algorithm)
+    return _known(algorithm, path, repr(state), state.changed, lambda: _digest(path, algorithm))
+
+
+def _known(kind: str, path: str, signature: str, changed: int, read: Callable[[], str]) -> str:
+    """Return what an earlier process read under the same signature, or read it now.
+
+    Args:
+        kind: what is read.
+        path: the file or folder.
+        signature: changes whenever a file does.
+        changed: latest `State.changed` of the files.
+        read: reads them.
+    """
+    known = recall(kind, Path(path))
+    if known.get("signature") == signature:
+        return str(known["digest"])
+    began = time.time_ns()
+    digest = read()
+    if is_settled(changed, began):
+        remember(kind, Path(path), {"signature": signature, "digest": digest})
+    return digest
 
 
 def _digest(path: str, algorithm: str = "sha256") -> str:
@@ -110,43 +140,46 @@ def list_tree(folder: Path) -> list[str]:
 
     Hidden files, ``Thumbs.db`` and ``desktop.ini`` are passed over.
     """
-    return [name for name, _, _ in _entries(folder)]
+    return [name for name, _ in _entries(folder)]
 
 
-def _entries(folder: Path) -> list[tuple[str, int, int]]:
-    """Return (name, size, time of change) of each file."""
+def _entries(folder: Path) -> list[tuple[str, State]]:
+    """Return name and state of each file."""
     found = []
     with os.scandir(folder) as classes:
         for place in classes:
-            if not _is_content(place) or not place.is_dir():
+            if not is_content(place.name) or not place.is_dir():
                 continue
             with os.scandir(place) as files:
-                for file in files:
-                    if _is_content(file):
-                        stat = file.stat()
-                        name = f"{place.name}/{file.name}"
-                        found.append((name, stat.st_size, stat.st_mtime_ns))
+                found += [
+                    (f"{place.name}/{file.name}", state_of(file.stat()))
+                    for file in files
+                    if is_content(file.name)
+                ]
     return sorted(found)
-
-
-def _is_content(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.name not in _CLUTTER
 
 
 def hash_tree(folder: Path) -> str:
     """Return the SHA-256 of the sorted listing of a folder of class folders, in hex digits.
 
     The listing has one line for each file, its SHA-256, two spaces and ``class/file``, as
-    ``sha256sum`` writes it. A known folder whose files have kept size and time is not read again.
+    ``sha256sum`` writes it. A known folder whose files have kept size and times is not read again,
+    a large one not by later processes either.
     """
     entries = _entries(folder)
     signature = hashlib.sha256(repr(entries).encode()).hexdigest()
-    return _hash_tree(str(folder), signature)
+    changed = max((state.changed for _, state in entries), default=0)
+    return _hash_tree(str(folder), signature, len(entries), changed)
 
 
 @functools.lru_cache(maxsize=1024)
-def _hash_tree(folder: str, signature: str) -> str:
-    del signature  # it says whether the folder is still the known one
+def _hash_tree(folder: str, signature: str, count: int, changed: int) -> str:
+    if count < _MANY:
+        return _read_tree(folder)
+    return _known("tree", folder, signature, changed, lambda: _read_tree(folder))
+
+
+def _read_tree(folder: str) -> str:
     names = list_tree(Path(folder))
     parts = [names[start : start + _PART] for start in range(0, len(names), _PART)]
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.data.imagefolder import decode
+from shrinkproof.data.imagefolder import decode_all
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError, suggestions
 from shrinkproof.records import SEVERITIES, Condition
@@ -117,21 +117,19 @@ class StoredTrees:
             return images.images[positions]
         there = self._files(condition)
         place = self._place(condition)
-        result = np.empty((len(positions), *images.one_shape, 3), dtype=np.uint8)
-        for row, name in zip(result, self._names(images.take(positions)), strict=True):
+        paths = []
+        for name in self._names(images.take(positions)):
             if name not in there:
                 raise DataError(
                     f"{self.reference}: {place} must have a file {name}, but it is missing"
                 )
-            pixels = decode(place / there[name])
-            if pixels.shape != row.shape:
-                raise DataError(
-                    f"{place / there[name]}: must be {row.shape[0]} x {row.shape[1]} pixels as the "
-                    f"images of {images.source}, got {pixels.shape[0]} x {pixels.shape[1]}; stored "
-                    f"images are not resized: prepare the clean ones as the set was made"
-                )
-            row[...] = pixels
-        return result
+            paths.append(place / there[name])
+        return decode_all(
+            paths,
+            images.one_shape,
+            rule=f"as the images of {images.source}",
+            advice="stored images are not resized: prepare the clean ones as the set was made",
+        )
 
     def _name(self, condition: Condition) -> str:
         """Return the folder of a condition, relative to the folder of the set."""

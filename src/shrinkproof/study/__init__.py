@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from shrinkproof.spec import StudySpec
     from shrinkproof.study.plan import Plan
     from shrinkproof.study.progress import Progress
+    from shrinkproof.study.staging import Portion, Stage
+    from shrinkproof.study.starting import Start
 
 __all__ = ["Inputs", "Study"]
 
@@ -77,6 +79,8 @@ class Study:
         only: str | None = None,
         retry: bool = True,
         progress: Progress | None = None,
+        stage: Stage | None = None,
+        share: str | None = None,
     ) -> Results:
         """Run what is missing and return the results; running again continues.
 
@@ -87,50 +91,78 @@ class Study:
                 controls of what matches.
             retry: try earlier failures again.
             progress: who is told how far it is.
+            stage: do only this: ``prepare`` candidates, or ``measure`` what their passes and heat
+                maps give. Sizes, latency and pictures are left to a run of everything.
+            share: do only this share of the stage, for example ``3/16``: the third of 16 launchers
+                on one directory. All must have the same study.
 
         Raises:
-            StoreError: the run directory cannot be written; what is finished is kept.
-            UsageError: ``only`` matches nothing.
+            StoreError: the run directory cannot be written, or another study is being worked on
+                there; what is finished is kept.
+            UsageError: ``only`` matches nothing; a share without a stage; a candidate that is to be
+                measured has not been prepared.
         """
-        from shrinkproof.engines.inline import Inline
-        from shrinkproof.environment import capture, environment_key
+        from shrinkproof.engines.holding import held
         from shrinkproof.results import Results
-        from shrinkproof.store import Store
         from shrinkproof.study.picturing import keep_pictures
-        from shrinkproof.study.plan import make_plan
         from shrinkproof.study.progress import Silence
-        from shrinkproof.study.running import Runner
-        from shrinkproof.study.work.workplace import forget_workplace
 
-        environment = capture()
-        store = Store.create(Path(out).absolute())
-        plan = make_plan(self.inputs, environment)
-        wanted = plan.only(only) if only else plan
-        store.write_text(store.path / "study.yaml", self.inputs.text)
-        store.write_json("inputs.json", self.inputs.as_json())
-        store.write_environment(environment_key(environment), environment)
-        store.write_json(
-            "data.json",
-            {
-                "splits": plan.splits,
-                "notes": plan.notes,
-                "contamination": plan.contamination,
-                "origins": plan.origins,
-            },
-        )
-        store.write_plan(plan.candidates, plan.cells)
-        forget_workplace()
         told = progress or Silence()
-        Runner(
-            self.inputs,
-            wanted,
-            store,
-            engine or Inline(),
-            environment,
-            told,
-            retry,
-            frozenset([*(c.key for c in plan.candidates), *(c.key for c in plan.cells)]),
-        ).run()
-        found = Results.load(store.path)
+        if stage is not None or share is not None:
+            portion = self.run_stage(
+                out, stage, share, engine=engine, only=only, retry=retry, progress=told
+            )
+            return Results.load(portion.store.path)
+        start = self._start(Path(out))
+        wanted = start.plan.only(only) if only else start.plan
+        start.write(keeps_plan=False)
+        runner = start.runner(wanted, engine, told, retry=retry)
+        with held(runner.engine):
+            runner.run()
+        found = Results.load(start.store.path)
         keep_pictures(found, self.inputs, told)
         return found
+
+    def run_stage(
+        self,
+        out: Path | str,
+        stage: Stage | None,
+        share: str | None = None,
+        *,
+        engine: Engine | None = None,
+        only: str | None = None,
+        retry: bool = True,
+        progress: Progress | None = None,
+    ) -> Portion:
+        """Run what is missing of one stage, or of a share of it; return what that is.
+
+        Arguments and errors are those of `run`. Nothing but the stage is touched or summarized, so
+        that many launchers may do this at once.
+        """
+        from shrinkproof.engines.holding import held
+        from shrinkproof.study.progress import Shared, Silence
+        from shrinkproof.study.staging import Portion, checked
+
+        wanted, chosen = checked(stage, share)
+        told = progress or Silence()
+        start = self._start(Path(out))
+        portion = Portion(self.inputs, start.plan, start.store, Path(out), wanted, chosen, only)
+        start.write(keeps_plan=portion.check())
+        for warning in portion.warnings():
+            told.warn(warning)
+        named = told if chosen is None else Shared(told, str(chosen))
+        runner = start.runner(portion.part, engine, named, retry=retry, units=portion.units)
+        with held(runner.engine):
+            runner.prepare() if wanted == "prepare" else runner.measure()
+        return portion
+
+    def _start(self, out: Path) -> Start:
+        """Return the directory, plan and machine of a run; nothing is written into it yet."""
+        from shrinkproof.environment import capture
+        from shrinkproof.store import Store
+        from shrinkproof.study.plan import make_plan
+        from shrinkproof.study.starting import Start
+
+        environment = capture()
+        store = Store.create(out.absolute())
+        return Start(self.inputs, make_plan(self.inputs, environment), store, environment)

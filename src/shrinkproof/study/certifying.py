@@ -180,7 +180,7 @@ class _Looking:
         found = {}
         for taker, condition in self._measured():
             parts: Json = {
-                "batch": self.inputs.spec.data.batch,
+                "batch": self.inputs.batch_of(self.images),
                 "candidate": taker.key,
                 "condition": str(condition),
                 "images": self.images.fingerprint,

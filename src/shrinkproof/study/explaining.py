@@ -126,7 +126,7 @@ def explain(work: Explaining) -> PassResult:
     store = Store(place.run)
     images = place.images([work.split])[work.split]
     world = None if work.condition.is_clean else place.inputs.world(images)
-    scene = Scene(images, work.condition, world, place.inputs.spec.data.batch)
+    scene = Scene(images, work.condition, world, place.inputs.batch_of(images))
     candidates, cells = store.read_plan()
     loader = _Loader(place, store, scene, {c.key: c for c in candidates})
     baselines = baselines_of(candidates, cells)

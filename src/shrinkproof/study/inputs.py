@@ -18,6 +18,7 @@ from shrinkproof.evaluators.world import Generated, Stored, World
 from shrinkproof.models.reference import fingerprint
 from shrinkproof.records import SPLITS, Json
 from shrinkproof.spec import StudySpec, load_study_spec
+from shrinkproof.spec.inference import auto_batch
 from shrinkproof.stored import open_stored
 
 KNOWN_ROOTS: Final = ("cifar10", "frost_dir", "weights")
@@ -117,6 +118,13 @@ class Inputs:
     def splits(self, wanted: Collection[str] | None = None) -> Splits:
         """Return the wanted parts of the data, or all there are, in the study's subset."""
         return load_splits(self.spec.data, roots=self.places, limit=self.limit, wanted=wanted)
+
+    def batch_of(self, images: ImageSet) -> int:
+        """Return how many of some images networks are given at a time, if they fit into memory."""
+        batch = self.spec.data.batch
+        if batch != "auto":
+            return batch
+        return auto_batch(images.pixels, self.spec.measure.inference.device)
 
     def preset(self, images: ImageSet) -> str:
         """Return the corruption constants for some images.

@@ -15,6 +15,7 @@ from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.environment import environment_key
 from shrinkproof.errors import SpecError, UsageError
 from shrinkproof.evaluators.box_saliency import BoxSaliency
+from shrinkproof.evaluators.fidelity import Fidelity
 from shrinkproof.evaluators.latency import Latency
 from shrinkproof.evaluators.saliency import Saliency
 from shrinkproof.evaluators.scores import Scores
@@ -23,7 +24,9 @@ from shrinkproof.evaluators.world import World
 from shrinkproof.protocols import Needs, Role
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Form, Json, key_of
 from shrinkproof.registry import identity_of
+from shrinkproof.store import Part
 from shrinkproof.study.inputs import Inputs
+from shrinkproof.study.work.parts import parts_of
 
 MEASURED: Final = ("select", "report")
 """Splits whose images are evaluated; ``certify`` is kept untouched for certificates."""
@@ -46,6 +49,8 @@ class Plan:
         notes: caveats about the data, such as subsets.
         contamination: model -> split -> why its numbers cannot be trusted.
         origins: split -> condition -> what each of its records says about its images.
+        pixels: split -> height times width of an image, of the largest one where sizes differ.
+        parts: split -> the parts of a pass over it; one where the images are not many.
     """
 
     candidates: tuple[Candidate, ...]
@@ -54,6 +59,8 @@ class Plan:
     notes: tuple[str, ...] = ()
     contamination: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    pixels: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
 
     def only(self, pattern: str) -> Plan:
         """Return the plan of the candidates whose label matches, with baselines and their controls.
@@ -155,9 +162,14 @@ class _Planner:
         self.prints = {name: images.fingerprint for name, images in self.data.sets.items()}
         self._check_task()
         self.measuring = tuple(name for name in MEASURED if name in self.data.sets)
-        self.corrupted = tuple(c for c in self.spec.conditions_list() if not c.is_clean)
+        self.conditions = self.spec.conditions_list()
+        self.corrupted = tuple(c for c in self.conditions if not c.is_clean)
         sets = self.data.sets if self.corrupted else {}
+        self.batches = {name: inputs.batch_of(images) for name, images in self.data.sets.items()}
+        self.parts = {name: parts_of(s, self.batches[name]) for name, s in self.data.sets.items()}
+        self.inference = self.spec.measure.inference
         self.worlds = {name: inputs.world(sets[name]) for name in self.measuring if name in sets}
+        self.corruptions: dict[tuple[str, Condition], Json] = {}
         self.form: Form = "twin" if self.spec.measure.form == "twin" else "artifact"
         self.latency = latency_of(inputs)
 
@@ -188,12 +200,16 @@ class _Planner:
                     "count": len(s),
                     "fingerprint": self.prints[name],
                     "classes": list(s.classes),
+                    "batch": self.batches[name],
+                    "parts": len(self.parts[name]),
                 }
                 for name, s in self.data.sets.items()
             },
             (*self.data.notes, *self._world_notes(), *self._stopping_notes(candidates)),
             {m: self.inputs.contamination(m, self.data.sets) for m in self.spec.models},
             {split: self._origins(world) for split, world in self.worlds.items()},
+            {name: images.pixels for name, images in self.data.sets.items()},
+            self.parts,
         )
 
     def _check_distinct(self, new: list[Candidate], known: list[Candidate]) -> None:
@@ -224,7 +240,7 @@ class _Planner:
 
     def _stopping_notes(self, candidates: Sequence[Candidate]) -> Iterator[str]:
         """Yield whose numbers on the split 'select' are optimistic."""
-        labels = [c.label for c in candidates if Needs.VALIDATION in _recipe(c).needs]
+        labels = [c.label for c in candidates if Needs.VALIDATION in recipe_of(c).needs]
         if labels:
             shown = ", ".join(labels[:3]) + f" and {len(labels) - 3} more" * (len(labels) > 3)
             yield f"select: its images decided when to stop training; optimistic for {shown}"
@@ -285,7 +301,7 @@ class _Planner:
         control: str = "",
     ) -> Candidate:
         identities = tuple(identity_of(step) for step in steps)
-        parts = {
+        parts: Json = {
             "artifact": ARTIFACT_FORMAT,
             "data": {name: self.prints[name] for name in splits_for(Recipe(steps).needs)},
             "model": identity,
@@ -295,17 +311,21 @@ class _Planner:
             "steps": identities,
             "threads": self.spec.threads,
         }
+        if steps and self.inference.device != "cpu":
+            parts["device"] = self.inference.device
         return Candidate(
             key_of("candidate", parts), model, recipe, repeat, role, control, identities
         )
 
     def _cells(self, candidate: Candidate, baseline: str) -> Iterator[Cell]:
         for split in self.measuring:
-            for condition in self.spec.conditions_list():
+            for condition in self.conditions:
                 yield self._scores_cell(candidate, self.form, split, condition)
             other: Form = "artifact" if self.form == "twin" else "twin"
             yield self._scores_cell(candidate, other, split, CLEAN)
         yield from self._saliency_cells(candidate, baseline)
+        if self.form == "twin" and not self.inference.is_exact:
+            yield self._fidelity_cell(candidate)
         parts: Json = {"candidate": candidate.key, "version": Size.version}
         yield Cell(key_of("size", parts), candidate.key, "size", "artifact")
         if self.latency is not None:
@@ -316,6 +336,18 @@ class _Planner:
                 "evaluator": identity_of(self.latency),
             }
             yield Cell(key_of("latency", parts), candidate.key, "latency", "artifact")
+
+    def _fidelity_cell(self, candidate: Candidate) -> Cell:
+        split = printing_of(self.measuring)
+        parts: Json = {
+            "batch": self.batches[split],
+            "candidate": candidate.key,
+            "evaluator": identity_of(Fidelity()),
+            "images": self.prints[split],
+            "threads": self.spec.threads,
+            **self.inference.parts("twin"),
+        }
+        return Cell(key_of("fidelity", parts), candidate.key, Fidelity.name, "twin", split, CLEAN)
 
     def _saliency_cells(self, candidate: Candidate, baseline: str) -> Iterator[Cell]:
         """Yield one cell per method and condition, on the split that is printed.
@@ -331,7 +363,7 @@ class _Planner:
         for name, saliency in saliencies_of(self.inputs, candidate.model).items():
             parts: Json = {
                 "baseline": baseline,
-                "batch": self.spec.data.batch,
+                "batch": self.batches[split],
                 "candidate": candidate.key,
                 "count": saliency.images,
                 "images": self.prints[split],
@@ -354,7 +386,7 @@ class _Planner:
             for condition in spec.conditions_list():
                 place: Json = {"condition": str(condition)}
                 if not condition.is_clean:
-                    place["corruption"] = self.worlds[split].identity(condition)
+                    place["corruption"] = self._corruption(split, condition)
                 key = key_of("saliency", {**parts, **place})
                 form = saliency.form
                 yield Cell(key, candidate.key, "saliency", form, split, condition, name)
@@ -364,17 +396,25 @@ class _Planner:
     ) -> Cell:
         """The metrics are no part of the key: they are recomputed from the predictions."""
         parts: Json = {
-            "batch": self.spec.data.batch,
+            "batch": self.batches[split],
             "candidate": candidate.key,
             "condition": str(condition),
             "form": form,
             "images": self.prints[split],
             "threads": self.spec.threads,
             "version": Scores.version,
+            **self.inference.parts(form),
         }
         if not condition.is_clean:
-            parts["corruption"] = self.worlds[split].identity(condition)
+            parts["corruption"] = self._corruption(split, condition)
         return Cell(key_of("scores", parts), candidate.key, "scores", form, split, condition)
+
+    def _corruption(self, split: str, condition: Condition) -> Json:
+        """Return what decides about the corrupted pixels; the same for every candidate."""
+        place = (split, condition)
+        if place not in self.corruptions:
+            self.corruptions[place] = self.worlds[split].identity(condition)
+        return self.corruptions[place]
 
 
 def splits_for(needs: Needs) -> tuple[str, ...]:
@@ -408,14 +448,14 @@ def _from_scratch(steps: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*steps[: pruning[-1] + 1], COMPRESSORS.create("reinitialize"), *schedule)
 
 
-def _recipe(candidate: Candidate) -> Recipe:
+def recipe_of(candidate: Candidate) -> Recipe:
     """Return the recipe behind a candidate."""
     return Recipe(tuple(COMPRESSORS.create(s["name"], s["fields"]) for s in candidate.steps))
 
 
 def _scratch_identities(candidate: Candidate) -> tuple[Json, ...] | None:
     """Return the steps of the control that trains the pruned shape of a recipe from scratch."""
-    anew = _from_scratch(_recipe(candidate).steps) if candidate.role == "recipe" else ()
+    anew = _from_scratch(recipe_of(candidate).steps) if candidate.role == "recipe" else ()
     return tuple(identity_of(step) for step in anew) or None
 
 

@@ -47,3 +47,36 @@ class Silence:
 
     def warn(self, message: str) -> None:
         """Ignore it."""
+
+
+class Shared:
+    """Progress of one share of a stage, under the name of the share.
+
+    Args:
+        progress: who is told.
+        share: which share, ``3/16``.
+    """
+
+    def __init__(self, progress: Progress, share: str) -> None:
+        self._progress = progress
+        self._share = share
+
+    def begin(self, stage: str, total: int) -> None:
+        """Tell that the share of a stage starts."""
+        self._progress.begin(f"{stage} {self._share}", total)
+
+    def watch(self, detail: Callable[[], str]) -> None:
+        """Offer what goes on inside."""
+        self._progress.watch(detail)
+
+    def advance(self, label: str) -> None:
+        """Tell that one piece of work is done."""
+        self._progress.advance(label)
+
+    def end(self, stage: str, seconds: float) -> None:
+        """Tell that the share of a stage is over."""
+        self._progress.end(f"{stage} {self._share}", seconds)
+
+    def warn(self, message: str) -> None:
+        """Tell something that the user should know."""
+        self._progress.warn(message)

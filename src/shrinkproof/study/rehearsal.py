@@ -68,7 +68,7 @@ def _try(
         # The model is the exported file, and has no recipes.
         base.module(torch.zeros((2, *base.input_shape)))
         return
-    recipe = Recipe(tuple(_short(step) for step in steps))
+    recipe = Recipe(tuple(shortened(step) for step in steps))
     wanted = {name: sets[name] for name in splits_for(recipe.needs)}
     context = make_context(study.inputs, base, wanted, note=lambda values: None)  # noqa: ARG005
     module, changes = recipe.apply(base.module, context)
@@ -83,7 +83,7 @@ def _try(
         Session(file)(np.zeros((2, *base.input_shape), dtype=np.float32))
 
 
-def _short(step: Any) -> Any:
+def shortened(step: Any) -> Any:
     """Return a step that trains for a single epoch where it trains; other steps as they are."""
     if isinstance(step, Training):
         return dataclasses.replace(
@@ -91,4 +91,4 @@ def _short(step: Any) -> Any:
         )
     names = {field.name for field in dataclasses.fields(step)}
     inner = getattr(step, "finetune", None) if "finetune" in names else None
-    return step if inner is None else dataclasses.replace(step, finetune=_short(inner))
+    return step if inner is None else dataclasses.replace(step, finetune=shortened(inner))

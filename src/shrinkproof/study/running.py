@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
 
-from shrinkproof.engines.inline import attempt
-from shrinkproof.environment import environment_key
 from shrinkproof.errors import StoreError
-from shrinkproof.evaluators.latency import Latency
+from shrinkproof.evaluators.fidelity import Fidelity
 from shrinkproof.evaluators.saliency import Saliency
 from shrinkproof.evaluators.scores import Scores
-from shrinkproof.evaluators.size import Size
-from shrinkproof.evaluators.subject import Subject
-from shrinkproof.models.loaded import Preprocess
-from shrinkproof.protocols import Engine, Measurement
+from shrinkproof.evaluators.size import Size, waits_for_baseline
+from shrinkproof.protocols import Engine
 from shrinkproof.records import CLEAN, Candidate, Cell, Condition, Failure, Json
 from shrinkproof.results.imported import Imported, read_imported
-from shrinkproof.store import Shard, Store
+from shrinkproof.store import Part, Shard, Store
+from shrinkproof.study.damaged import drop_damaged
+from shrinkproof.study.exclusive import Exclusive
 from shrinkproof.study.explaining import (
     Comparing,
     Explaining,
@@ -31,12 +28,15 @@ from shrinkproof.study.explaining import (
     waits_for_twin,
 )
 from shrinkproof.study.inputs import Inputs
-from shrinkproof.study.plan import Plan, latency_of, scores_of
+from shrinkproof.study.passes import assemblings_of, passes_of
+from shrinkproof.study.plan import Plan, scores_of
 from shrinkproof.study.progress import Progress, Silence
-from shrinkproof.study.scoring import Scoring, score, with_added
-from shrinkproof.study.twin import load_twin
-from shrinkproof.study.work.measuring import Pass, PassResult, measure
+from shrinkproof.study.recorder import Recorder
+from shrinkproof.study.scoring import Assembling, Scoring, finish, with_added
+from shrinkproof.study.shares import Unit
+from shrinkproof.study.work.measuring import PassResult, measure
 from shrinkproof.study.work.preparing import Preparation, prepare
+from shrinkproof.study.work.verifying import Verifying, verify
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -55,6 +55,8 @@ class Runner:
         progress: who is told.
         retry: whether earlier failures are tried again.
         known: keys of what the study wants besides; its failures are kept.
+        units: passes and heat maps that are this launcher's share; None for all. What was predicted
+            elsewhere is then left to the run that ends the study.
     """
 
     inputs: Inputs
@@ -65,6 +67,7 @@ class Runner:
     progress: Progress = field(default_factory=Silence)
     retry: bool = True
     known: frozenset[str] = frozenset()
+    units: frozenset[Unit] | None = None
 
     @cached_property
     def candidates(self) -> dict[str, Candidate]:
@@ -75,6 +78,8 @@ class Runner:
     @cached_property
     def imported(self) -> Imported:
         """What was predicted elsewhere; only its metrics are computed here."""
+        if self.units is not None:
+            return Imported()
         return read_imported(self.store, self.plan.candidates, self.plan.cells)
 
     @cached_property
@@ -88,21 +93,28 @@ class Runner:
         return self.scores.versions()
 
     @cached_property
-    def machine(self) -> str:
-        """Key of this machine."""
-        return environment_key(self.environment)
+    def records(self) -> Recorder:
+        """Who writes cells."""
+        return Recorder(self.store, self.candidates, self.environment, self.progress)
 
     def run(self) -> None:
         """Run what is missing."""
         self._drop_stale_failures()
-        self._prepare()
+        self.prepare()
+        missing = self.measure()
+        alone = Exclusive(self.inputs, self.store, self.records, self.progress)
+        alone.read_sizes(missing)
+        alone.time(missing)
+
+    def measure(self) -> list[Cell]:
+        """Measure what is missing on images; return all cells that were missing."""
         missing = self._missing()
         self._measure(missing)
+        self._verify(missing)
         self._score()
         self._explain(missing)
         self._compare()
-        self._read_sizes(missing)
-        self._time(missing)
+        return missing
 
     def _staged(
         self,
@@ -121,9 +133,24 @@ class Runner:
         if detail is not None:
             self.progress.watch(detail)
         for item, outcome in (engine or self.engine).map(work, items):
+            self._check_alone()
             yield item, outcome
             self.progress.advance(label(item))
         self.progress.end(stage, time.perf_counter() - start)
+
+    def _check_alone(self) -> None:
+        """Refuse results that may be another study's: workers read the study in the directory.
+
+        Raises:
+            StoreError: somebody has begun to run another study in it meanwhile.
+        """
+        found, mine = self.store.read_json("inputs.json"), self.inputs
+        if found and (found["text"], found["limit"]) != (mine.text, mine.limit):
+            raise StoreError(
+                f"{self.store.path}: must be of one study at a time, got another one while this "
+                "one was running; what is finished is kept: run the same command again when the "
+                "other has ended, or take another directory"
+            )
 
     def _drop_stale_failures(self) -> None:
         """Forget failures of work that nobody wants any more, or that somebody has done since."""
@@ -134,7 +161,9 @@ class Runner:
             if not is_wanted or key in done or self.store.has_candidate(key):
                 self.store.forget_failure(key)
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Make the candidates that are missing."""
+        drop_damaged(self.store, self.plan.candidates, self.progress)
         failed = frozenset() if self.retry else self.store.failures().keys()
         items = [
             Preparation(str(self.store.path), candidate)
@@ -175,12 +204,15 @@ class Runner:
     def _lacks_sources(self, shard: Shard) -> bool:
         """Return whether nothing is left of a cell from which its numbers could be made again."""
         key = shard.cell.key
+        if shard.cell.evaluator == Size.name:
+            made = self.store.has_candidate(self.records.baseline_of(shard.cell))
+            return made and waits_for_baseline(shard.measurements)
         if shard.cell.evaluator == Saliency.name:
             is_known = shard.versions == self._comparisons[key].agreement.versions()
             if waits_for_twin(shard.measurements) and self._has_twin(shard.cell):
                 return True
             return not self.store.has_maps(key) if is_known else self.store.read_maps(key) is None
-        return self._lacks_scores(shard) and self.store.read_predictions(key) is None
+        return self._lacks_scores(shard) and not self.store.has_whole_predictions(key)
 
     def _has_twin(self, cell: Cell) -> bool:
         """Return whether the twin beside the model of a cell is prepared."""
@@ -199,28 +231,68 @@ class Runner:
 
     def _score(self) -> None:
         """Compute what the passes have left to do, from stored predictions."""
+        run = str(self.store.path)
+        items: list[Assembling | Scoring] = list(self._assemblings())
+        joined = {item.cell.key for item in items}
+        items += [Scoring(run, self.scores, c) for c in self._unscored() if c.key not in joined]
+        for item, outcome in self._staged(
+            "score", finish, items, lambda i: self.records.label(i.cell)
+        ):
+            if isinstance(item, Assembling):
+                self._assembled(item.cell, outcome)
+            elif outcome is not None:
+                self.records.rewrite(item.cell, outcome, self._versions)
+
+    def _unscored(self) -> Iterator[Cell]:
+        """Yield the measured cells that lack a metric; one shard is in memory at a time."""
         done = self.store.finished()
-        cells = (*self.plan.cells, *self.imported.cells)
-        found = [self.store.read_cell(c.key) for c in cells if c.key in done]
-        shards = {s.cell.key: s for s in found if s is not None and self._lacks_scores(s)}
-        items = [Scoring(str(self.store.path), self.scores, s.cell) for s in shards.values()]
-        for item, outcome in self._staged("score", score, items, lambda i: self._label(i.cell)):
-            if outcome is not None:
-                self._rewrite(shards[item.cell.key], outcome)
+        for cell in (*self.plan.cells, *self.imported.cells):
+            if cell.evaluator == Scores.name and cell.key in done:
+                shard = self.store.read_cell(cell.key)
+                if shard is not None and self._lacks_scores(shard):
+                    yield shard.cell
+
+    def _assemblings(self) -> Iterator[Assembling]:
+        """Yield the cells whose parts are all there, whoever has predicted them."""
+        failed = frozenset() if self.retry else self.store.failures().keys()
+        return assemblings_of(
+            self.store,
+            self.plan.cells,
+            self.plan.parts,
+            self.scores,
+            failed=failed,
+            is_done=self._is_scored,
+        )
+
+    def _is_scored(self, cell: Cell) -> bool:
+        shard = self.store.read_cell(cell.key)
+        return shard is not None and not self._lacks_scores(shard)
+
+    def _assembled(self, cell: Cell, outcome: PassResult | Failure | None) -> None:
+        """Store the numbers of a cell that was put together from parts, and remove these."""
+        if outcome is None:
+            if not self._is_scored(cell):  # otherwise another launcher was faster
+                self.progress.warn(
+                    f"{self.records.label(cell)}: parts are gone; run the study again"
+                )
+        elif isinstance(outcome, Failure):
+            self.records.write(cell, outcome, self._versions)
+        else:
+            self.records.write(cell, outcome.measured[cell.key], self._versions, outcome)
+            self.store.parts(cell.key).forget()
+
+    def _takes(self, unit: Unit) -> bool:
+        """Return whether some work of the stage `measure` is this launcher's."""
+        return self.units is None or unit in self.units
 
     def _measure(self, missing: Sequence[Cell]) -> None:
-        passes: dict[tuple[str, Condition], list[Cell]] = {}
-        for cell in missing:
-            if cell.evaluator == "scores":
-                passes.setdefault((cell.split, cell.condition), []).append(cell)
-        items = [
-            Pass(str(self.store.path), split, condition, tuple(cells), self.engine.beside)
-            for (split, condition), cells in passes.items()
-        ]
+        workers = self.engine.beside
+        items = list(
+            passes_of(self.store, missing, self.plan.parts, workers=workers, takes=self._takes)
+        )
         versions = self.scores.fast().versions()
-        for item, outcome in self._staged(
-            "measure", measure, items, lambda item: f"{item.condition} on {item.split}"
-        ):
+        failing: dict[str, int] = {}
+        for item, outcome in self._staged("measure", measure, items, str):
             result = (
                 PassResult(dict.fromkeys((c.key for c in item.cells), outcome))
                 if isinstance(outcome, Failure)
@@ -228,9 +300,31 @@ class Runner:
             )
             for cell in item.cells:
                 found = result.measured[cell.key]
+                if cell.key in result.stored:
+                    self.records.machine_of(result)
+                    continue
+                if isinstance(found, Failure) and not _is_first(failing, cell.key, item.part):
+                    continue
                 # A candidate without a file says nothing in that form, now and later.
                 made = versions if found else self._versions
-                self._write(cell, found, made, result)
+                self.records.write(cell, found, made, result)
+
+    def _verify(self, missing: Sequence[Cell]) -> None:
+        """Compare candidates whose arithmetic is not float32 with themselves in float32."""
+        splits: dict[str, list[Cell]] = {}
+        for cell in missing:
+            if cell.evaluator == Fidelity.name:
+                splits.setdefault(cell.split, []).append(cell)
+        items = [
+            Verifying(str(self.store.path), split, tuple(cells))
+            for split, cells in splits.items()
+            if self._takes(Unit(Fidelity.name, split, CLEAN))
+        ]
+        for item, outcome in self._staged("verify", verify, items, lambda item: item.split):
+            for cell in item.cells:
+                found = outcome if isinstance(outcome, Failure) else outcome.measured[cell.key]
+                of = None if isinstance(outcome, Failure) else outcome
+                self.records.write(cell, found, {Fidelity.name: Fidelity.version}, of)
 
     def _explain(self, missing: Sequence[Cell]) -> None:
         """Make heat maps: the candidates of a model under one condition are one piece of work."""
@@ -249,9 +343,9 @@ class Runner:
             for cell in item.cells:
                 versions = self._comparisons[cell.key].agreement.versions()
                 if isinstance(outcome, Failure):
-                    self._write(cell, outcome, versions)
+                    self.records.write(cell, outcome, versions)
                 else:
-                    self._write(cell, outcome.measured[cell.key], versions, outcome)
+                    self.records.write(cell, outcome.measured[cell.key], versions, outcome)
 
     def _compare(self) -> None:
         """Compute numbers of heat maps whose formulas have changed, from the stored maps."""
@@ -262,10 +356,10 @@ class Runner:
             if shard is not None and shard.versions != item.agreement.versions():
                 items.append(item)
         for item, outcome in self._staged(
-            "compare", compare, items, lambda item: self._label(item.cell)
+            "compare", compare, items, lambda item: self.records.label(item.cell)
         ):
             if outcome is not None:
-                self._write(item.cell, outcome, item.agreement.versions())
+                self.records.write(item.cell, outcome, item.agreement.versions())
 
     @cached_property
     def _comparisons(self) -> dict[str, Comparing]:
@@ -274,98 +368,13 @@ class Runner:
         made = comparisons(self.store.path, spec, plan.candidates, plan.cells)
         return {item.cell.key: item for item in made}
 
-    def _read_sizes(self, missing: Sequence[Cell]) -> None:
-        cells = [cell for cell in missing if cell.evaluator == "size"]
-        for cell in cells:
-            for _, outcome in Size().measure([self._subject(cell)], CLEAN):
-                self._write(cell, outcome, {"size": Size.version})
 
-    def _time(self, missing: Sequence[Cell]) -> None:
-        """Measure latency: the candidates of each model in turns, while nothing else runs."""
-        latency = latency_of(self.inputs)
-        cells = [cell for cell in missing if cell.evaluator == "latency"]
-        if latency is None or not cells:
-            return
-        start = time.perf_counter()
-        self.progress.begin("latency", len(cells))
-        subjects = []
-        for cell in cells:
-            subject = attempt(self._subject, cell)
-            if isinstance(subject, Failure):
-                self._timed(cell, subject, latency)
-            else:
-                subjects.append(subject)
-        for subject, outcome in latency.measure(subjects, CLEAN):
-            self._timed(subject.cell, outcome, latency)
-        self.progress.end("latency", time.perf_counter() - start)
+def _is_first(failing: dict[str, int], key: str, part: Part | None) -> bool:
+    """Return whether no earlier part of a cell has failed yet, and remember this one.
 
-    def _timed(
-        self, cell: Cell, outcome: Sequence[Measurement] | Failure, latency: Latency
-    ) -> None:
-        self._write(cell, outcome, {"latency": latency.version})
-        self.progress.advance(self._label(cell))
-
-    def _subject(self, cell: Cell) -> Subject:
-        candidate = self.candidates[cell.candidate]
-        model = candidate.model
-        baseline = next(
-            c.key for c in self.plan.candidates if c.model == model and c.role == "baseline"
-        )
-        facts = self.store.read_json(f"candidates/{cell.candidate}/complete.json")
-        if facts is None:
-            raise StoreError(f"candidate {cell.candidate} has disappeared; run the study again")
-        return Subject(
-            cell=cell,
-            predict=lambda inputs: inputs,
-            preprocess=Preprocess(),
-            num_classes=0,
-            folder=self.store.candidate(cell.candidate),
-            reference=self.store.candidate(baseline),
-            facts=facts,
-            load_twin=functools.partial(load_twin, str(self.store.path), model),
-            is_simulated=candidate.is_imitated,
-        )
-
-    def _write(
-        self,
-        cell: Cell,
-        outcome: Iterable[Measurement] | Failure,
-        versions: dict[str, int],
-        of: PassResult | None = None,
-    ) -> None:
-        """Store what is known of a cell, with the machine that found it: this one, or another."""
-        if isinstance(outcome, Failure):
-            self.store.write_failure(cell.key, outcome, label=self._label(cell))
-            self.progress.warn(f"{self._label(cell)}: {outcome.message}")
-            return
-        notes = () if of is None else of.notes
-        machine = self.machine if of is None else self._machine_of(of)
-        self.store.write_cell(Shard(cell, tuple(outcome), machine, versions, notes))
-
-    def _machine_of(self, result: PassResult) -> str:
-        """Return the key of the machine that measured, described in the run directory."""
-        if not result.environment:
-            return self.machine
-        key = environment_key(result.environment)
-        if key not in self._machines:
-            self.store.write_environment(key, result.environment)
-            self._machines.add(key)
-        return key
-
-    @cached_property
-    def _machines(self) -> set[str]:
-        """Keys of the machines that are described in the run directory."""
-        return {self.machine}
-
-    def _rewrite(self, shard: Shard, outcome: Sequence[Measurement] | Failure) -> None:
-        """Store new metrics of a cell; whoever predicted it stays named."""
-        if isinstance(outcome, Failure):
-            self._write(shard.cell, outcome, self._versions)
-        else:
-            made = replace(shard, measurements=tuple(outcome), versions=self._versions)
-            self.store.write_cell(made)
-
-    def _label(self, cell: Cell) -> str:
-        where = f" {cell.condition} on {cell.split}" if cell.split else ""
-        how = f" {cell.method}" if cell.method else ""
-        return f"{self.candidates[cell.candidate].label} {cell.evaluator}{how}{where}"
+    Parts come in any order; the failure of the first one is told in the end, as without parts.
+    """
+    index = 0 if part is None else part.index
+    is_first = index <= failing.get(key, index)
+    failing[key] = min(index, failing.get(key, index))
+    return is_first

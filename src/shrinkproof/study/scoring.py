@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shrinkproof.engines.inline import Inline
+from shrinkproof.environment import environment_key
 from shrinkproof.errors import UsageError
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.metrics.spelling import metric_of, spelled
+from shrinkproof.predictions import half
 from shrinkproof.protocols import Engine, Measurement
 from shrinkproof.records import Cell, Failure
 from shrinkproof.results.reading import Results
-from shrinkproof.store import Store
+from shrinkproof.store import Part, Store
 from shrinkproof.study.explaining import Comparing, compare, comparisons
 from shrinkproof.study.progress import Progress, Silence
+from shrinkproof.study.work.measuring import PassResult
 
 ADDED: Final = "scores.json"
 """Names of the metrics that were added to a run after it began."""
@@ -50,6 +53,23 @@ class Scoring:
     cell: Cell
 
 
+@dataclass(frozen=True, slots=True)
+class Assembling:
+    """Put the parts of one cell together and compute its metrics.
+
+    Attributes:
+        run: the run directory.
+        scores: metrics, replicates and seed.
+        cell: which cell.
+        parts: all parts of its images, in order.
+    """
+
+    run: str
+    scores: Scores
+    cell: Cell
+    parts: tuple[Part, ...]
+
+
 def score(work: Scoring) -> tuple[Measurement, ...] | None:
     """Return the metrics of a cell, or None where its predictions are missing."""
     predictions = Store(Path(work.run)).read_predictions(work.cell.key)
@@ -58,6 +78,34 @@ def score(work: Scoring) -> tuple[Measurement, ...] | None:
     groups = None if predictions.groups is None else tuple(predictions.groups.tolist())
     weights = _weights(work.scores, len(predictions), groups)
     return tuple(work.scores.score(predictions, weights))
+
+
+def assemble(work: Assembling) -> PassResult | None:
+    """Store the predictions of a cell from its parts and return its metrics.
+
+    Returns:
+        None where a part is missing: another launcher has put the cell together.
+    """
+    store, key = Store(Path(work.run)), work.cell.key
+    made = store.join_parts(key, work.parts)
+    numbers = None if made is None else score(Scoring(work.run, work.scores, work.cell))
+    if made is None or numbers is None:
+        return None
+    notes = dict.fromkeys(note for each in made for note in each["notes"])
+    if store.is_rounded(key):
+        notes[half.NOTE] = None
+    machines = {environment_key(each["machine"]): each["machine"] for each in made}
+    if len(machines) > 1:
+        notes[f"its parts were measured on {len(machines)} machines: {', '.join(machines)}"] = None
+    return PassResult({key: numbers}, tuple(notes), made[0]["machine"])
+
+
+def finish(work: Scoring | Assembling) -> PassResult | None:
+    """Return the metrics of a cell, which may have to be put together first."""
+    if isinstance(work, Assembling):
+        return assemble(work)
+    numbers = score(work)
+    return None if numbers is None else PassResult({work.cell.key: numbers})
 
 
 def _numbers(work: Scoring | Comparing) -> tuple[Measurement, ...] | None:

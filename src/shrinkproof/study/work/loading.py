@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.engines.inline import attempt
 from shrinkproof.errors import ModelError
-from shrinkproof.evaluators.subject import Scene, Subject
+from shrinkproof.evaluators.halving import Halving
+from shrinkproof.evaluators.subject import HandOver, Scene, Subject, as_it_is
 from shrinkproof.models.loaded import LoadedModel
 from shrinkproof.predictions import Objects
 from shrinkproof.records import Candidate, Cell, Failure
@@ -20,7 +22,8 @@ from shrinkproof.store import Store
 from shrinkproof.study.work.workplace import Workplace
 
 if TYPE_CHECKING:
-    from torch import nn
+    from shrinkproof.artifacts.forward import Forward
+    from shrinkproof.artifacts.session import Session
 
 
 def load_subject(
@@ -33,13 +36,14 @@ def load_subject(
         check_fit(base, scene.images, candidate.model)
         return Subject(
             cell=cell,
-            predict=_predictor(place, store, cell, base),
+            predict=Halving(_predictor(place, store, cell, base)),
             preprocess=base.preprocess,
             num_classes=base.num_classes,
             detector=base.detector,
             scene=scene,
             folder=store.candidate(cell.candidate),
             keep=functools.partial(store.write_predictions, cell.key),
+            hand_over=_hand_over(place, cell, base),
         )
 
     return attempt(load, cell)
@@ -75,31 +79,61 @@ def check_fit(base: LoadedModel, images: ImageSet, model: str) -> None:
         )
 
 
+def remarks_of(subject: Subject, candidate: Candidate) -> tuple[str, ...]:
+    """Return what a reader must know of a candidate that was measured, beside its numbers."""
+    note = subject.predict.note if isinstance(subject.predict, Halving) else ""
+    return (f"{candidate.label}: {note}",) if note else ()
+
+
 def _predictor(
     place: Workplace, store: Store, cell: Cell, base: LoadedModel
-) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    from shrinkproof.artifacts.candidate import load_candidate
-    from shrinkproof.artifacts.session import Session
-    from shrinkproof.models.onnx_network import OnnxNetwork
-
+) -> Callable[[Any], NDArray[np.float32]]:
+    """Return what predicts; a process loads each candidate once."""
     key = (cell.candidate, cell.form)
     if key not in place.predictors:
         folder = store.candidate(cell.candidate)
-        if cell.form == "artifact" and not isinstance(base.module, OnnxNetwork):
-            place.predictors[key] = Session(
-                folder / "model.onnx", threads=place.inputs.spec.threads
-            )
-        else:
-            place.predictors[key] = _twin(load_candidate(folder, base.module))
+        place.predictors[key] = (
+            _file(place, folder) if _runs_file(cell, base) else _network(place, folder, base)
+        )
     return place.predictors[key]
 
 
-def _twin(module: nn.Module) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    import torch
+def _runs_file(cell: Cell, base: LoadedModel) -> bool:
+    """Return whether the exported file is run here; a model that came as one runs itself."""
+    from shrinkproof.models.onnx_network import OnnxNetwork
 
-    def predict(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            outputs: NDArray[np.float32] = module(torch.from_numpy(inputs)).numpy()
-        return outputs
+    return cell.form == "artifact" and not isinstance(base.module, OnnxNetwork)
 
-    return predict
+
+def _file(place: Workplace, folder: Path) -> Session:
+    from shrinkproof.artifacts.damage import check_network
+    from shrinkproof.artifacts.session import Session
+
+    check_network(folder)
+    spec = place.inputs.spec
+    return Session(
+        folder / "model.onnx", threads=spec.threads, device=spec.measure.inference.device
+    )
+
+
+def _network(place: Workplace, folder: Path, base: LoadedModel) -> Forward:
+    from shrinkproof.artifacts.candidate import load_candidate
+    from shrinkproof.artifacts.forward import Forward
+
+    chosen = place.inputs.spec.measure.inference
+    return Forward(
+        load_candidate(folder, base.module),
+        device=chosen.device,
+        precision=chosen.precision,
+        memory_format=chosen.memory_format,
+        is_compiled=chosen.compile,
+    )
+
+
+def _hand_over(place: Workplace, cell: Cell, base: LoadedModel) -> HandOver:
+    """Return what brings images to the candidate; all networks on a GPU share one copy."""
+    if place.inputs.spec.measure.inference.device != "cuda" or _runs_file(cell, base):
+        return as_it_is
+    from shrinkproof.artifacts.forward import on_gpu
+
+    return on_gpu

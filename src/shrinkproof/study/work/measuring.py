@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shrinkproof.evaluators.subject import Scene
+import numpy as np
+
+from shrinkproof.engines.inline import attempt
+from shrinkproof.evaluators.subject import Scene, Subject
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Cell, Condition, Failure, Json
-from shrinkproof.store import Store
+from shrinkproof.store import Part, Store
 from shrinkproof.study.plan import scores_of
-from shrinkproof.study.work.loading import load_subject
-from shrinkproof.study.work.workplace import workplace
-
-_MEMORY_SHARE: Final = 0.25
-"""Part of the machine's memory that loaded candidates may fill before a pass takes groups."""
+from shrinkproof.study.work.loading import load_subject, remarks_of
+from shrinkproof.study.work.memory import grouped, room
+from shrinkproof.study.work.workplace import Workplace, workplace
 
 _BYTES_PER_FILE_BYTE: Final = 4
 """A loaded session holds the weights several times: file, packed kernels, arena."""
@@ -32,6 +33,7 @@ class Pass:
         condition: what the world does to them.
         cells: what is measured.
         workers: how many pieces of work share the machine.
+        part: which images, where they are too many for one piece of work; None for all.
     """
 
     run: str
@@ -39,6 +41,12 @@ class Pass:
     condition: Condition
     cells: tuple[Cell, ...]
     workers: int = 1
+    part: Part | None = None
+
+    def __str__(self) -> str:
+        """Return what it does, for readers."""
+        what = f"{self.condition} on {self.split}"
+        return what if self.part is None else f"{what}, {self.part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +54,43 @@ class PassResult:
     """What a pass found.
 
     Attributes:
-        measured: cell key -> numbers, or why there are none.
+        measured: cell key -> numbers, or why there are none; a part that was stored has none.
         notes: caveats, such as candidates taken in groups.
         environment: description of the machine that measured.
+        remarks: cell key -> caveats of that cell alone.
+        stored: keys of the cells of which a part was stored.
     """
 
     measured: Mapping[str, tuple[Measurement, ...] | Failure]
     notes: tuple[str, ...] = ()
     environment: Json = field(default_factory=dict)
+    remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stored: frozenset[str] = frozenset()
 
 
 def measure(work: Pass) -> PassResult:
-    """Measure every candidate of a pass on the same images."""
+    """Measure every candidate of a pass on the same images.
+
+    Of a part of the images only the predictions are stored: metrics need all of them.
+    """
     place = workplace(work.run)
     store = Store(place.run)
-    images = place.images([work.split])[work.split]
-    scene = Scene(
-        images,
-        work.condition,
-        None if work.condition.is_clean else place.inputs.world(images),
-        place.inputs.spec.data.batch,
-    )
-    scores = scores_of(place.inputs).fast()
+    scene = _scene(place, work)
     candidates = {c.key: c for c in store.read_candidates()}
     measured: dict[str, tuple[Measurement, ...] | Failure] = {}
-    groups = list(_groups(store, work.cells))
+    remarks: dict[str, tuple[str, ...]] = {}
+    free = room(work.workers, place.inputs.spec.measure.inference.device)
+    groups = list(grouped(work.cells, functools.partial(_filled_by, store), free))
+    notes = (
+        (f"candidates measured in {len(groups)} groups, because of memory",)
+        if len(groups) > 1
+        else ()
+    )
+
+    def told(subject: Subject) -> tuple[str, ...]:
+        remarks[subject.key] = remarks_of(subject, candidates[subject.cell.candidate])
+        return (*notes, *remarks[subject.key])
+
     for group in groups:
         subjects = []
         for cell in group:
@@ -84,17 +104,51 @@ def measure(work: Pass) -> PassResult:
                 subjects.append(subject)
         if not subjects:
             continue
-        for subject, outcome in scores.measure(subjects, work.condition):
-            done = outcome if isinstance(outcome, Failure) else tuple(outcome)
-            measured[subject.cell.key] = done
+        for subject, outcome in _outcomes(place, work, subjects, told):
+            measured[subject.key] = outcome
         if len(groups) > 1:
             place.predictors.clear()
-    notes = (
-        (f"candidates measured in {len(groups)} groups, because of memory",)
-        if len(groups) > 1
-        else ()
-    )
-    return PassResult(measured, notes, place.machine)
+    done = frozenset(key for key in remarks if not isinstance(measured[key], Failure))
+    stored = frozenset() if work.part is None else done
+    return PassResult(measured, notes, place.machine, remarks, stored)
+
+
+def _scene(place: Workplace, work: Pass) -> Scene:
+    """Return the images of a pass; batches and corruptions are those of the whole split."""
+    images = place.images([work.split])[work.split]
+    world = None if work.condition.is_clean else place.inputs.world(images)
+    batch = place.inputs.batch_of(images)
+    if work.part is not None:
+        images = images.take(np.arange(work.part.start, work.part.stop, dtype=np.int64))
+    return Scene(images, work.condition, world, batch)
+
+
+def _outcomes(
+    place: Workplace,
+    work: Pass,
+    subjects: Sequence[Subject],
+    told: Callable[[Subject], tuple[str, ...]],
+) -> Iterator[tuple[Subject, tuple[Measurement, ...] | Failure]]:
+    """Yield each subject with its numbers, or with none once its part is stored.
+
+    Args:
+        place: what the process keeps.
+        work: the pass.
+        subjects: candidates that share the scene of the pass.
+        told: returns and remembers what a reader must know of a subject that was predicted.
+    """
+    scores = scores_of(place.inputs).fast()
+    if work.part is None:
+        for subject, numbers in scores.measure(subjects, work.condition):
+            told(subject)
+            yield subject, numbers if isinstance(numbers, Failure) else tuple(numbers)
+        return
+    store = Store(place.run)
+    for subject, found in scores.predict(subjects):
+        made = {"machine": place.machine, "notes": told(subject)}
+        write = functools.partial(store.parts(subject.key).write, work.part, made=made)
+        outcome = found if isinstance(found, Failure) else attempt(write, found)
+        yield subject, () if outcome is None else outcome
 
 
 def _has_no_file(store: Store, cell: Cell) -> bool:
@@ -103,18 +157,7 @@ def _has_no_file(store: Store, cell: Cell) -> bool:
     return "cost.bytes" in facts.get("undefined", {})
 
 
-def _groups(store: Store, cells: tuple[Cell, ...]) -> Iterator[tuple[Cell, ...]]:
-    """Yield the cells in groups whose models fit into memory together."""
-    room = _MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    group: list[Cell] = []
-    used = 0.0
-    for cell in cells:
-        file = store.candidate(cell.candidate) / "model.onnx"
-        size = _BYTES_PER_FILE_BYTE * file.stat().st_size if file.is_file() else 0
-        if group and used + size > room:
-            yield tuple(group)
-            group, used = [], 0.0
-        group.append(cell)
-        used += size
-    if group:
-        yield tuple(group)
+def _filled_by(store: Store, cell: Cell) -> float:
+    """Return how many bytes of memory the candidate of a cell fills once it is loaded."""
+    file = store.candidate(cell.candidate) / "model.onnx"
+    return _BYTES_PER_FILE_BYTE * file.stat().st_size if file.is_file() else 0.0

@@ -14,6 +14,7 @@ from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.compressors.partial import whole_of
 from shrinkproof.compressors.recipe import Recipe
 from shrinkproof.data.imageset import ImageSet
+from shrinkproof.errors import StoreError
 from shrinkproof.models.loaded import LoadedModel
 from shrinkproof.protocols import Context
 from shrinkproof.records import Candidate, Json, key_of
@@ -54,7 +55,7 @@ def _make(place: Workplace, store: Store, candidate: Candidate) -> Json:
     base = place.base(candidate.model)
     history: list[Mapping[str, Any]] = []
     recipe = Recipe(tuple(COMPRESSORS.create(s["name"], s["fields"]) for s in candidate.steps))
-    training = _training_key(place.inputs, candidate, recipe)
+    training = training_key(place.inputs, candidate, recipe)
     wanted = splits_for(recipe.needs)
     sets = place.images(wanted)
 
@@ -77,7 +78,7 @@ def _make(place: Workplace, store: Store, candidate: Candidate) -> Json:
     def write(folder: Path) -> Json:
         facts = make_files(
             folder,
-            module=module,
+            module=module.cpu(),
             changes=changes,
             candidate=candidate,
             example=example,
@@ -87,6 +88,7 @@ def _make(place: Workplace, store: Store, candidate: Candidate) -> Json:
         store.write_text(folder / "history.jsonl", lines)
         return {**facts, "input_shape": list(base.input_shape)}
 
+    _check_wanted(store, candidate)
     store.write_candidate(candidate, write)
     store.forget_scratch(candidate.key)
     if candidate.key == training or whole_of(recipe.steps) == recipe.steps:
@@ -94,10 +96,31 @@ def _make(place: Workplace, store: Store, candidate: Candidate) -> Json:
     return dict(store.read_json(f"candidates/{candidate.key}/complete.json"))
 
 
-def _training_key(inputs: Inputs, candidate: Candidate, recipe: Recipe) -> str:
+def _check_wanted(store: Store, candidate: Candidate) -> None:
+    """Refuse a candidate of another study than the one that was read from the run directory.
+
+    Somebody may have begun to run that one in it after this piece of work was handed out. Its plan
+    is written last, and keys hold everything that decides about a candidate.
+
+    Raises:
+        StoreError: the plan has no such candidate.
+    """
+    if candidate.key not in {wanted.key for wanted in store.read_candidates()}:
+        raise StoreError(
+            f"{candidate.label}: must be in the plan of {store.path}, but another study has been "
+            "run in that directory meanwhile; run one study at a time in it"
+        )
+
+
+def training_key(inputs: Inputs, candidate: Candidate, recipe: Recipe) -> str:
     """Return under which key the training of a candidate is kept while it is made.
 
     Dense checkpoints along a control's training share its folder: each goes on from the last.
+
+    Args:
+        inputs: the study.
+        candidate: whose training.
+        recipe: its steps.
     """
     if candidate.role != "control" or not inputs.spec.snapshots:
         return candidate.key
@@ -130,16 +153,19 @@ def make_context(
     """
     import torch
 
+    from shrinkproof.artifacts.forward import check_device
     from shrinkproof.artifacts.probe import FileProbe
     from shrinkproof.tasks import TASKS
     from shrinkproof.training.feed import ImageFeed
 
+    device = inputs.spec.measure.inference.device
+    check_device(device)
     feeds = {name: ImageFeed(images, base.preprocess) for name, images in sets.items()}
     example = torch.zeros((1, *base.input_shape))
     return Context(
         task=TASKS.get(inputs.spec.task).of(base.module),
         example=example,
-        device=torch.device("cpu"),
+        device=torch.device(device),
         stream=functools.partial(randomness.stream, inputs.spec.seed, "prepare", repeat),
         calibration=feeds.get("calibrate"),
         training=feeds.get("train"),

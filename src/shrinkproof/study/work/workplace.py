@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.environment import capture
-from shrinkproof.errors import ModelError
+from shrinkproof.errors import DataError, ModelError
 from shrinkproof.models.loaded import LoadedModel
 from shrinkproof.records import Json
 from shrinkproof.store import Store
@@ -23,10 +23,20 @@ from shrinkproof.study.inputs import Inputs
 
 @dataclass(eq=False)
 class Workplace:
-    """What a process keeps between two pieces of work on one run."""
+    """What a process keeps between two pieces of work on one run.
+
+    Attributes:
+        run: the run directory.
+        inputs: the study.
+        planned: fingerprints of the splits that the run is about; those of others are not checked.
+        sets: splits that were read.
+        bases: uncompressed models that were loaded.
+        predictors: candidates that were loaded, by key and form.
+    """
 
     run: Path
     inputs: Inputs
+    planned: Mapping[str, str] = field(default_factory=dict)
     sets: dict[str, ImageSet] = field(default_factory=dict)
     bases: dict[str, LoadedModel] = field(default_factory=dict)
     predictors: dict[tuple[str, str], Callable[..., Any]] = field(default_factory=dict)
@@ -40,8 +50,24 @@ class Workplace:
         """Return all splits that were read, the wanted ones among them."""
         missing = [name for name in wanted if name not in self.sets]
         if missing:
-            self.sets.update(self.inputs.splits(missing).sets)
+            found = self.inputs.splits(missing).sets
+            self._check_images(found)
+            self.sets.update(found)
         return self.sets
+
+    def _check_images(self, found: Mapping[str, ImageSet]) -> None:
+        """Refuse images that are not those of the plan: keys of cells would name others.
+
+        Raises:
+            DataError: a split has changed since.
+        """
+        for name, images in found.items():
+            if self.planned.get(name, images.fingerprint) != images.fingerprint:
+                raise DataError(
+                    f"data.{name}: the images of {images.source} must not change while a study "
+                    "runs, got others than when it was planned; restore them, or run the study "
+                    "again to measure them as they are now"
+                )
 
     def base(self, model: str) -> LoadedModel:
         """Return an uncompressed model of the study."""
@@ -83,11 +109,13 @@ def workplace(run: str) -> Workplace:
     """Return the workplace of a run; a process works on one run at a time."""
     import torch
 
-    value = Store(Path(run)).read_json("inputs.json")
-    inputs = Inputs.from_json(value)
+    store = Store(Path(run))
+    inputs = Inputs.from_json(store.read_json("inputs.json"))
+    splits = (store.read_json("data.json") or {}).get("splits", {})
+    planned = {name: split["fingerprint"] for name, split in splits.items()}
     torch.set_num_threads(inputs.spec.threads)
     _keep_bars_in_process()
-    return Workplace(Path(run), inputs)
+    return Workplace(Path(run), inputs, planned)
 
 
 def _keep_bars_in_process() -> None:

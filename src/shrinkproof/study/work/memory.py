@@ -1,0 +1,55 @@
+"""How much memory the candidates of a pass may fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
+
+from shrinkproof.environment import available_memory
+from shrinkproof.spec.inference import Device
+
+C = TypeVar("C")
+
+_SHARE: Final = 0.5
+"""Part of the memory of a worker that loaded candidates may fill; the rest is for the batches."""
+
+
+def room(workers: int, device: Device = "cpu") -> float:
+    """Return the bytes that the loaded candidates of one piece of work may fill.
+
+    It is a share of the memory that is free now, on this machine or in this container, divided by
+    the pieces of work that share it; infinite where nobody tells how much that is.
+
+    Args:
+        workers: pieces of work that share the machine, >= 1.
+        device: where candidates are loaded; on a GPU its own memory counts.
+    """
+    free = _on_gpu() if device == "cuda" else available_memory()
+    return float("inf") if free is None else _SHARE * free / workers
+
+
+def _on_gpu() -> int | None:
+    import torch
+
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
+
+
+def grouped(items: Iterable[C], size: Callable[[C], float], room: float) -> Iterator[tuple[C, ...]]:
+    """Yield items in order, in groups that fill the room at most; one that does not fit is alone.
+
+    Args:
+        items: what is divided.
+        size: bytes of an item.
+        room: bytes of a group.
+    """
+    group: list[C] = []
+    used = 0.0
+    for item in items:
+        more = size(item)
+        if group and used + more > room:
+            yield tuple(group)
+            group, used = [], 0.0
+        group.append(item)
+        used += more
+    if group:
+        yield tuple(group)

@@ -1,0 +1,97 @@
+"""Two launchers at once on one directory: work may be done twice, but nothing counts twice."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from shrinkproof.errors import StoreError
+from shrinkproof.records import Failure
+from shrinkproof.store import Store
+from shrinkproof.study import Study
+
+from ..study_builder import STUDY, rewrite_study
+from .runs import (
+    Running,
+    Told,
+    again,
+    assert_repaired,
+    command,
+    file_of,
+    finished,
+    forget,
+    needs_proc,
+    shards_of,
+    study_of,
+)
+
+
+@pytest.mark.slow
+@needs_proc
+@pytest.mark.parametrize(
+    "second", [["--only", "*/cluster8"], pytest.param([], marks=pytest.mark.long)]
+)
+def test_two_at_once_make_one_run(finished_run: Path, tmp_path: Path, second: list[str]) -> None:
+    study, run = file_of(finished_run), tmp_path / "run"
+    running = [
+        Running.start(command(study, run, *(["--only", "*/prune*"] if second else []))),
+        Running.start(command(study, run, *second, workers=0)),
+    ]
+    assert [each.end() for each in running] == [0, 0], [each.text for each in running]
+    kept = finished(run)
+    told = again(run)
+    assert told.stages == {}
+    assert_repaired(run, finished_run, kept)
+
+
+def test_two_threads_on_one_directory_make_one_run(finished_run: Path, run_copy: Path) -> None:
+    forget(run_copy, [*shards_of(run_copy)[::4], *shards_of(run_copy, "size")])
+    kept = finished(run_copy)
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(again, run_copy) for _ in range(2)]:
+            done.result()
+    assert_repaired(run_copy, finished_run, kept)
+
+
+def test_a_failure_that_the_other_repairs_meanwhile_is_none(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(run_copy)
+    for key in ("aa", "bb"):
+        store.write_failure(key, Failure("ValueError", "no"), label="x")
+    read_text = Path.read_text
+
+    def repaired(self: Path, *values: str, **named: str) -> str:
+        if self.name == "aa.failed.json":
+            self.unlink(missing_ok=True)
+        return read_text(self, *values, **named)
+
+    monkeypatch.setattr(Path, "read_text", repaired)
+    assert store.failures().keys() == {"bb"}
+
+
+def test_another_study_in_the_directory_ends_the_first_one(
+    finished_run: Path, run_copy: Path
+) -> None:
+    forget(run_copy, shards_of(run_copy)[:3])
+    kept = finished(run_copy)
+    other = rewrite_study(
+        Path(shutil.copytree(finished_run.parent / "study", run_copy.parent / "study"))
+        / "study.yaml",
+        STUDY.replace("batch: 32\nrecipes", "batch: 16\nrecipes"),
+    )
+    store = Store(run_copy)
+
+    class Usurped(Told):
+        def begin(self, stage: str, total: int) -> None:
+            super().begin(stage, total)
+            store.write_json("inputs.json", Study.load(other).inputs.as_json())
+
+    with pytest.raises(StoreError, match="must be of one study at a time"):
+        study_of(run_copy).run(run_copy, progress=Usurped())
+    assert finished(run_copy) == kept
+    Study.load(file_of(finished_run)).run(run_copy)
+    assert_repaired(run_copy, finished_run, kept)
