@@ -7,10 +7,11 @@
 trained or predicted: the run directory is filled with made-up numbers as `Store` writes them, each
 with an interval. Commands and readers run in fresh processes, so that their memory is their own.
 
-The last table is what a cell costs besides corruption and forward passes, for 10,000 images and 10
+The second table is what a cell costs besides corruption and forward passes, 10,000 images and 10
 classes: networks that answer at once stand for the candidates, so that what is left is loading,
 preprocessing, predictions and their samples to disk, metrics with intervals of 1,000 replicates,
-and the shard, which waits for the disk. Budgets: plan 5 s, status 2 s, cell 50 ms.
+and the shard, which waits for the disk. Budgets: plan 5 s, status 2 s, cell 50 ms. The third one is
+what a further cell costs when everything is derived in the end, in one process.
 """
 
 from __future__ import annotations
@@ -37,11 +38,14 @@ from shrinkproof.environment import capture, environment_key
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.subject import Scene, Subject
 from shrinkproof.models.loaded import Preprocess
+from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Measurement
-from shrinkproof.records import CLEAN, Cell, Condition
+from shrinkproof.records import CLEAN, Candidate, Cell, Condition
+from shrinkproof.spec.schema import DEFAULT_SCORES
 from shrinkproof.store import Shard, Store
 from shrinkproof.study import Study
 from shrinkproof.study.plan import Plan, scores_of
+from shrinkproof.summary import Settings, summarize
 
 TURNS: Final = 3
 IMAGES, CLASSES, CANDIDATES = 10_000, 10, 8
@@ -82,7 +86,7 @@ from shrinkproof.results import Results
 def line(what, start):
     seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"{seconds:10.2f} s  {what}; up to here at most {memory:,.0f} MB", flush=True)
+    print(f"{seconds:10.3f} s  {what}; up to here at most {memory:,.0f} MB", flush=True)
 
 start = time.perf_counter()
 found = Results.load(sys.argv[1])
@@ -196,7 +200,7 @@ def large(folder: Path, networks: int, recipes: int) -> None:
 def show(measured: float, what: str, budget: float | None = None) -> None:
     """Print one line."""
     goal = "" if budget is None else f"   (budget {budget:g} s)"
-    print(f"{measured:10.2f} s  {what}{goal}")
+    print(f"{measured:10.3f} s  {what}{goal}")
     sys.stdout.flush()
 
 
@@ -252,10 +256,57 @@ def cells(folder: Path) -> None:
     show((eight - one) / (CANDIDATES - 1), "each further candidate of a pass", CELL_BUDGET)
     show(eight / CANDIDATES, f"each of {CANDIDATES}, with their share of the pass", CELL_BUDGET)
     show(seconds(preprocessed), "of the pass: preprocessing, once for all candidates")
+    shard = store.read_cell(f"{0:016x}")
+    assert shard is not None, "it has just been written"
+    show(seconds(lambda: store.write_cell(shard), 9), "of the cell: the driver, which writes it")
+
+
+def summaries(count: int, classes: int) -> float:
+    """Return the processor time that derived numbers of a further cell take."""
+    draws = np.random.default_rng(0)
+    target = draws.integers(0, classes, count)
+    pool = draws.standard_normal((count, classes), dtype=np.float32)
+    candidates = [
+        Candidate("base", "net", "baseline", role="baseline"),
+        *(Candidate(f"r{k}", "net", f"prune{k}", control="base") for k in range(3)),
+    ]
+    conditions = (CLEAN, Condition("fog", 3))
+    settings = Settings(
+        form="artifact",
+        conditions=conditions,
+        metrics=tuple(DEFAULT_SCORES),
+        replicates=1000,
+        seed=0,
+    )
+    made = 0.0
+
+    def read(key: str) -> ClassificationPredictions:
+        nonlocal made
+        start = time.process_time()
+        logits = np.roll(pool, 1 + int(key), axis=0)
+        logits[np.arange(count), target] += 3
+        found = ClassificationPredictions(logits, target, np.arange(count))
+        made += time.process_time() - start
+        return found
+
+    def spent(number: int) -> float:
+        nonlocal made
+        made = 0.0
+        pairs = [(c, condition) for c in candidates[:number] for condition in conditions]
+        found = [
+            Cell(str(k), c.key, "scores", "artifact", "report", condition)
+            for k, (c, condition) in enumerate(pairs)
+        ]
+        start = time.process_time()
+        summarize(candidates[:number], found, read, settings)
+        return time.process_time() - start - made
+
+    further = (len(candidates) - 2) * len(conditions)
+    return (spent(len(candidates)) - spent(2)) / further
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
@@ -263,6 +314,9 @@ def main() -> None:
         large(Path(folder), *((2, 66) if arguments.small else (20, 66)))
     with tempfile.TemporaryDirectory() as folder:
         cells(Path(folder))
+    print("\nderived numbers of a further cell, in the end")
+    for count, classes in ((IMAGES, CLASSES), (50_000, 1_000)):
+        show(summaries(count, classes), f"{count:,} images, {classes:,} classes")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def compare(run: Path) -> None:
         Session(results.store.candidate(c.key) / "model.onnx", threads=inputs.spec.threads)
         for c in results.candidates
     ]
-    batch = inputs.spec.data.batch
+    batch = inputs.batch_of(images)
     shape = (3, *images.shape)
     ready = np.random.default_rng(0).normal(size=(batch, *shape)).astype(np.float32)
     count = len(images)

@@ -25,7 +25,7 @@ _ADVICE: Final = {
 }
 
 _PARTLY: Final = "the disk took only a part of it and is probably full; free some space"
-"""What an error without a number means: NumPy has counted fewer bytes than it wrote."""
+"""What an error without a number means: fewer bytes arrived than were written."""
 
 _NO_FOLDER_SYNC: Final = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)
 """Answers of file systems that cannot flush a folder, among them network and FUSE ones."""
@@ -133,6 +133,9 @@ def replace_file(path: Path, write: Callable[[Any], object]) -> None:
             with scratch.open("xb") as file:
                 write(file)
                 file.flush()
+                # NumPy's own writer does not notice that the last bytes did not fit.
+                if os.fstat(file.fileno()).st_size < file.tell():
+                    raise OSError("fewer bytes arrived than were written")
                 os.fsync(file.fileno())
             scratch.rename(path)
         finally:

@@ -180,7 +180,7 @@ def test_a_cluster_without_room_gets_a_minute(clock: Any, monkeypatch: pytest.Mo
     watch = Watch(4, 1.0)
     assert watch.room() == [0]
     clock.now = 61.0
-    with pytest.raises(EngineError, match=r"4 CPUs and 1 GPUs .* got 2 and 0;"):
+    with pytest.raises(EngineError, match=r"4 CPUs with 1 GPUs .* got nodes of 2 with 0;"):
         watch.room()
     monkeypatch.setattr(ray_cluster, "CLUSTER", Cluster(is_local=True))
     with pytest.raises(EngineError, match="must have 4 CPUs"):
@@ -197,3 +197,13 @@ def test_the_environment_is_as_before_after_ray_is_loaded() -> None:
 def test_an_engine_that_opens_nothing_is_held_as_it_is() -> None:
     with held(Inline()) as engine:
         assert engine == Inline()
+
+
+def test_a_cluster_that_asks_for_a_token_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing:
+        def init(self, **settings: Any) -> None:
+            raise ConnectionError("Failed to connect") from RuntimeError("InvalidAuthToken")
+
+    monkeypatch.setattr(ray_cluster, "_answers", lambda address: True)
+    with pytest.raises(EngineError, match="export RAY_AUTH_MODE=token"):
+        ray_cluster._connect(Refusing(), "head:1", 1)

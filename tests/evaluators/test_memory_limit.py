@@ -43,7 +43,7 @@ assert halving.note.startswith("batch halved to "), halving.note
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs Linux")
-@pytest.mark.parametrize("form", ["file", "network"])
+@pytest.mark.parametrize("form", [pytest.param("file", marks=pytest.mark.long), "network"])
 def test_a_limit_on_the_memory_of_the_process_halves_the_batch(form: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", CODE, form, str(tmp_path / "model.onnx")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

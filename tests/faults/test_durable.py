@@ -6,10 +6,12 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shrinkproof.atomic import replace_file, sync_folder
 from shrinkproof.errors import StoreError
+from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.records import Candidate
 from shrinkproof.store import Store
 
@@ -98,3 +100,13 @@ def test_a_folder_that_cannot_be_flushed_for_a_real_reason_is_told(
         sync_folder(tmp_path)
     with pytest.raises(StoreError, match="cannot be written"):
         replace_file(tmp_path / "file", lambda file: file.write(b"content"))
+
+
+def test_the_folder_of_predictions_is_on_the_disk_before_its_cell_is(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
+    store = Store.create(tmp_path / "run")
+    logits, ones = np.zeros((4, 2), np.float32), np.ones(4, np.int64)
+    store.write_predictions("00ff", ClassificationPredictions(logits, ones, np.arange(4)))
+    assert [name for kind, name in calls if kind == "rename"] == ["logits.npy", "samples.parquet"]
+    assert calls[-1] == ("flush", "predictions")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shrinkproof.atomic import replace_file
 from shrinkproof.errors import StoreError
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.results import Results
@@ -107,6 +108,14 @@ def test_each_write_may_fail(finished_run: Path, tmp_path: Path, kind: str) -> N
     assert refuse_each(without_a_candidate, finished_run, tmp_path, kind, step=1) > 10
 
 
+@pytest.mark.parametrize("limit", [100, 8_000, 79_000, 80_100])
+def test_arrays_that_do_not_fit_are_not_cut_off_in_silence(tmp_path: Path, limit: int) -> None:
+    values = np.ones(10_000)
+    with largest_file(limit), pytest.raises(StoreError, match="cannot be written: the disk"):
+        replace_file(tmp_path / "values.npy", lambda file: np.save(file, values))
+    assert list(tmp_path.iterdir()) == []
+
+
 @contextlib.contextmanager
 def largest_file(count: int) -> Iterator[None]:
     """Let the operating system refuse files of more bytes, as a full disk does."""
@@ -118,15 +127,15 @@ def largest_file(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("limit", [10, 3_000, 60_000, 79_000, 80_100])
+@pytest.mark.parametrize("limit", [10, 3_000, 15_000, 16_100, 17_000, 30_000])
 def test_predictions_that_do_not_fit_are_explained_and_leave_nothing(
     tmp_path: Path, limit: int
 ) -> None:
     store = Store.create(tmp_path / "run")
     rng = np.random.default_rng(0)
     found = ClassificationPredictions(
-        rng.normal(size=(2_000, 10)).astype(np.float32),
-        rng.integers(0, 10, 2_000),
+        rng.normal(size=(2_000, 2)).astype(np.float32),
+        rng.integers(0, 2, 2_000),
         rng.permutation(2_000),
     )
     with largest_file(limit), pytest.raises(StoreError, match=r"cannot be written: the disk"):

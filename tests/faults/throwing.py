@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,14 +60,15 @@ def give(name: str) -> object:
     return {"lambda": lambda: name, "unreadable": Unreadable()}.get(name, name)
 
 
-def die_while_sending(mark: str) -> bytes:
-    """Return more than a pipe holds and, the first time, be killed before it is read."""
+def die_while_sending(mark: str) -> str:
+    """Let this process be killed, the first time, when half of the result is in the pipe."""
     if not Path(mark).exists():
         Path(mark).write_text("seen")
-        threading.Thread(target=_die_soon, daemon=True).start()
-    return b"x" * 50_000_000
+        Connection._send = _send_half  # type: ignore[attr-defined]
+    return "whole"
 
 
-def _die_soon() -> None:
-    time.sleep(0.02)
+def _send_half(connection: Connection, content: bytes) -> NoReturn:
+    os.write(connection.fileno(), content[: len(content) // 2])
     os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("it is dead")

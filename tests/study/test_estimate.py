@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shrinkproof import cli
 from shrinkproof.evaluators.latency import Latency
 from shrinkproof.records import CLEAN, Candidate, Condition
 from shrinkproof.store import Store
@@ -101,7 +102,15 @@ def test_what_a_run_has_done_is_left_out(finished_run: Path) -> None:
     study = Study.load(finished_run.parent / "study" / "study.yaml")
     found = work_of(study.spec, study.plan(), Store.open(finished_run))
     assert (found.making, found.passes, found.timed, found.missing) == ((), (), {}, 0)
-    assert (len(found.candidates), found.cells) == (5, 60)
+    assert (len(found.candidates), found.cells, found.is_done) == (5, 60, True)
+
+
+def test_nothing_is_measured_where_nothing_is_left(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = finished_run.parent / "study" / "study.yaml"
+    assert cli.run(["plan", str(study), "--out", str(finished_run)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing is left to do"
 
 
 def test_candidates_that_differ_in_numbers_are_a_family(study_file: Path) -> None:
@@ -129,9 +138,15 @@ def test_large_predictions_are_counted_in_half_precision() -> None:
     assert predictions_of(large) == 50_000 * (2 * 1000 + 4 + 40)
 
 
-def test_a_pass_over_many_pixels_has_parts() -> None:
-    assert Split(count=131_072, pixels=1024, classes=10, batch=250).parts == 1
-    assert Split(count=50_000, pixels=224 * 224, classes=1000, batch=20).parts == 19
+def test_parts_of_a_pass_are_pieces_of_work() -> None:
+    many = work(splits={"report": replace(SPLIT, parts=5)}, scoring={"report": 8})
+    found = {stage.name: stage for stage in estimate_of(many, RATES, workers=1).stages}
+    assert (many.parts, found["measure"].items) == (10, 10)
+    # The metrics of a cell are computed when all its parts are there: the fast ones, too.
+    assert found["score"].seconds == pytest.approx(1 + 0.3 + 8 * (0.4 + 0.05) + 8 * 0.01)
+    once = 1 + 0.5 + 0.2 + 4 * 0.1
+    shown = 100 * (0.001 + 0.004 + 2 * 0.0005 + 2 * 0.07)
+    assert found["measure"].seconds == pytest.approx(once + shown + 8 * 0.01)
 
 
 # what it costs

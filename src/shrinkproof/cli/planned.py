@@ -80,6 +80,8 @@ def print_plan(plan: Plan, work: Work) -> None:
 
 def _work_lines(work: Work) -> list[str]:
     """Return how much there is to do, in a few lines."""
+    if work.is_done:
+        return ["nothing is left to do"]
     parts = f", in {work.parts} parts" if work.parts > len(work.passes) else ""
     lines = [
         f"to do: {len(work.making)} candidates, {work.trained} of them trained on "
@@ -109,7 +111,7 @@ def print_estimate(estimate: Estimate, rates: Rates) -> None:
     many = f"{estimate.workers} workers" if estimate.workers > 1 else "1 worker"
     console.print(
         f"\nEstimated for {many}, from {spelled_seconds(rates.seconds)} of measuring with "
-        f"{rates.processes} on this machine.",
+        f"{rates.processes} on this machine; it may be wrong by a quarter.",
         markup=False,
     )
     _print_sizes(console, estimate)

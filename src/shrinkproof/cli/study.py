@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -80,11 +79,13 @@ def plan(
     if not json:
         print_plan(wanted, work)
     values: dict[str, Any] = {}
-    if not no_probe:
-        count = engine_of("auto", workers, found.spec.threads).beside
+    is_probed = not no_probe and not work.is_done
+    if is_probed:
+        spec = found.spec
+        engine = engine_of("auto", workers, spec.threads, spec.measure.inference.device)
         with watcher() as progress:
             estimate, rates = estimate_study(
-                found.inputs, work, workers=count, planned=planned, progress=progress
+                found.inputs, work, workers=engine.beside, planned=planned, progress=progress
             )
         values = {"estimate": estimate.as_json(), "probe": rates.as_json()}
     if json:
@@ -97,7 +98,7 @@ def plan(
             work=json_of(work),
             **values,
         )
-    elif not no_probe:
+    elif is_probed:
         print_estimate(estimate, rates)
     return DONE
 
@@ -171,9 +172,10 @@ def engine_of(name: str, workers: int | None, threads: int, device: str = "cpu")
     """
     from shrinkproof.engines import ENGINES
     from shrinkproof.engines.devices import visible_gpus
+    from shrinkproof.environment import usable_cores
 
     gpus = visible_gpus() if device == "cuda" else ()
-    count = workers or len(gpus) or max(1, (os.cpu_count() or 1) // threads)
+    count = workers or len(gpus) or max(1, usable_cores() // threads)
     if name == "auto":
         name = "processes" if count > 1 else "inline"
     if name == "inline" and workers not in (None, 1):

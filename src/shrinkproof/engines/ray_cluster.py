@@ -137,11 +137,21 @@ def _connect(ray: Any, target: str, cores: int) -> None:
             ray.init(**settings)
     # Ray tells what is wrong with an address or its versions by many classes.
     except Exception as error:
+        advice = (
+            "the cluster asks for a token: export RAY_AUTH_MODE=token, and see ray get-auth-token"
+            if any("InvalidAuthToken" in str(cause) for cause in _causes(error))
+            else "this machine must be a node itself: ray start --address=HEAD:6379"
+        )
         raise EngineError(
             f"ray: a cluster must be there to connect to, got {type(error).__name__} for the "
-            f"address {target}: {error}. The driver's machine must be a node itself: ray start "
-            "--address=HEAD:6379"
+            f"address {target}: {error}; {advice}"
         ) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _answers(address: str) -> bool:
@@ -224,12 +234,12 @@ class Watch:
 
     def _too_small(self, nodes: Iterable[Mapping[str, Any]]) -> str:
         offers = [
-            f"{node['Resources'].get('CPU', 0):g} and {node['Resources'].get('GPU', 0):g}"
+            f"{node['Resources'].get('CPU', 0):g} with {node['Resources'].get('GPU', 0):g}"
             for node in nodes
             if node["Alive"]
         ]
         return (
-            f"ray: a node must have {self.cpus} CPUs and {self.gpus:g} GPUs for a piece of work, "
-            f"got {'; '.join(offers) or 'no living node'}; what is finished is kept, add a node "
+            f"ray: a node must have {self.cpus} CPUs with {self.gpus:g} GPUs for a piece of work, "
+            f"got nodes of {', '.join(offers) or 'no kind'}; what is finished is kept, add a node "
             "and run the same command again"
         )

@@ -20,7 +20,7 @@ from shrinkproof.foreign.files import PredictionFile, read_predictions_file
 from shrinkproof.foreign.kit import read_hashes
 from shrinkproof.foreign.matching import matched
 from shrinkproof.metrics.names import METRIC_NAMES
-from shrinkproof.predictions import ClassificationPredictions
+from shrinkproof.predictions import ClassificationPredictions, half
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Candidate, Cell, Condition, Json, key_of, label_of
 from shrinkproof.results import Results
@@ -263,6 +263,9 @@ def _verify(
     parts = {"beside": beside.key, "candidate": key, "logits": digest}
     cell = Cell(key_of("foreign-scores", parts), key, "scores", beside.form, name, place)
     seconds = None if file.seconds is None else file.seconds[order]
+    if half.is_large(*predictions.logits.shape):
+        notes = (*notes, half.NOTE)
+    predictions = half.rounded(predictions, len(predictions))
     return _Verified(file, cell, beside.key, predictions, seconds, notes, agreement)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.atomic import explained, replace_file
+from shrinkproof.atomic import explained, replace_file, sync_folder
 from shrinkproof.errors import DataError, StoreError
 from shrinkproof.predictions import (
     ClassificationPredictions,
@@ -54,6 +55,7 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_columns(folder / BOXES, box_columns(predictions))
+    _sync(folder)
 
 
 def write_logits(
@@ -90,8 +92,16 @@ def write_logits(
         folder.mkdir(parents=True, exist_ok=True)
     with _told(count * kind.itemsize):
         replace_file(folder / LOGITS, write)
-        frame = pl.concat(frames)
-        replace_file(folder / _SAMPLES, lambda f: frame.write_parquet(f))
+        content = io.BytesIO()  # polars' own errors would not say that a disk is full
+        pl.concat(frames).write_parquet(content)
+        replace_file(folder / _SAMPLES, lambda f: f.write(content.getbuffer()))
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """Let the name of a cell's folder survive a power failure."""
+    with explained(folder):
+        sync_folder(folder.parent)
 
 
 def write_columns(path: Path, columns: Mapping[str, Any]) -> None:

@@ -72,7 +72,8 @@ class Desk:
     Attributes:
         place: the study.
         store: a run directory for what is measured.
-        clock: seconds.
+        clock: seconds of this process.
+        waits: seconds of a fresh process that this one waits for.
         start: seconds until the process could work.
         reading: split -> seconds to open it.
         idle: bytes of memory once the data are read.
@@ -82,6 +83,7 @@ class Desk:
     place: Workplace
     store: Store
     clock: Callable[[], float]
+    waits: Callable[[], float]
     start: float | None
     reading: dict[str, float]
     idle: float
@@ -115,7 +117,14 @@ def desk(run: str, splits: tuple[str, ...], clock: Clock, sent: float) -> Desk:
         start = now()
         place.images([split])
         reading[split] = now() - start
-    return Desk(place, Store(Path(run)), now, ready, reading, resident())
+    waits = now if clock == "wall" else _of_children
+    return Desk(place, Store(Path(run)), now, waits, ready, reading, resident())
+
+
+def _of_children() -> float:
+    """Return the processor seconds of all processes that this one has waited for."""
+    told = os.times()
+    return told.children_user + told.children_system
 
 
 def resident() -> float:

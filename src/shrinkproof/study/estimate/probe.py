@@ -30,8 +30,8 @@ SECONDS: Final = 60.0
 _GRACE: Final = 1.5
 """How much longer than that a piece may take that has begun before."""
 
-_ENDS: Final = 3
-"""Candidates of a family that are made, at most: the first, the last, and one between."""
+_ENDS: Final = 2
+"""Candidates of a family that are made, at most: the first and the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +247,8 @@ def _chosen(work: Work) -> tuple[list[Candidate], list[Candidate]]:
 
 
 def _ends(family: Sequence[Candidate]) -> list[Candidate]:
-    """Return the first, the last and the middle candidate of a family, as far as it has them."""
-    places = dict.fromkeys((0, len(family) - 1, len(family) // 2))
-    return [family[place] for place in places]
+    """Return the first and the last candidate of a family, as far as it has them."""
+    return [family[place] for place in dict.fromkeys((0, len(family) - 1))]
 
 
 def _forms(work: Work, candidate: Candidate) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,14 +14,13 @@ from shrinkproof.evaluators.latency import Latency
 from shrinkproof.evaluators.saliency import Saliency
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.metrics.spelling import metric_of
-from shrinkproof.predictions.half import LARGE, is_large
+from shrinkproof.predictions.half import is_large
 from shrinkproof.protocols import Needs
 from shrinkproof.records import Candidate, Cell, Condition, canonical_json
 from shrinkproof.registry import identity_of
 from shrinkproof.spec import StudySpec
 from shrinkproof.store import Store
 from shrinkproof.study.plan import Plan, recipe_of, splits_for
-from shrinkproof.study.work.parts import PIXELS
 
 _NUMBER: Final = re.compile(r"(?<![\w\"])-?\d+(\.\d+)?([eE][-+]?\d+)?(?![\w\"])")
 """A number in canonical JSON, but none within a text."""
@@ -94,22 +92,19 @@ class Split:
         pixels: height times width of one, of the largest one where sizes differ.
         classes: how many classes they have.
         batch: how many a network is given at a time.
+        parts: how many parts a pass over them has.
     """
 
     count: int
     pixels: int
     classes: int
     batch: int
+    parts: int = 1
 
     @property
     def bytes(self) -> int:
         """Size of all images once they are decoded."""
         return self.count * self.pixels * _CHANNELS
-
-    @property
-    def parts(self) -> int:
-        """Into how many parts a pass over them is divided, to within one."""
-        return max(1, math.ceil(self.count * max(self.pixels / PIXELS, self.classes / LARGE)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +147,11 @@ class Work:
     def baselines(self) -> frozenset[str]:
         """Keys of the baselines."""
         return frozenset(c.key for c in self.candidates if c.role == "baseline")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left."""
+        return not self.making and not self.missing
 
     @property
     def trained(self) -> int:
@@ -218,7 +218,7 @@ def work_of(spec: StudySpec, plan: Plan, store: Store | None = None) -> Work:
     missing = [cell for cell in plan.cells if cell.key not in finished]
     models = {c.key: c.model for c in plan.candidates}
     splits = {
-        name: Split(s["count"], plan.pixels[name], len(s["classes"]), s["batch"])
+        name: Split(s["count"], plan.pixels[name], len(s["classes"]), s["batch"], s["parts"])
         for name, s in plan.splits.items()
     }
     saliency = spec.measure.saliency
