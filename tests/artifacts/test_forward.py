@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from shrinkproof.artifacts.forward import Forward
+from shrinkproof.artifacts.forward import Forward, on_gpu
 from shrinkproof.artifacts.session import Session
 from shrinkproof.errors import MissingExtraError, ModelError
 
@@ -101,11 +101,60 @@ def test_a_runtime_without_gpus_says_what_to_install(network, tmp_path):
         Session(tmp_path / "model.onnx", device="cuda")
 
 
+def test_images_without_room_on_the_gpu_are_left_to_the_network(images, monkeypatch):
+    def full(tensor):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", full)
+    assert on_gpu(images) is images
+
+
+@pytest.fixture
+def uncompiled(monkeypatch):
+    """Let `torch.compile` give the network as it is, which notes the batches that it is given."""
+    given = []
+
+    def compile_nothing(network, **settings):
+        def run(batch):
+            given.append(len(batch))
+            if len(given) == 3:
+                raise torch.OutOfMemoryError("out of memory")
+            return network(batch)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    return given
+
+
+def test_a_compiled_network_sees_the_batch_of_its_pass_alone(network, images, uncompiled):
+    predict = Forward(network, is_compiled=True)
+    predict.begin(12)
+    assert len(predict(images[:3])) == 3  # the first batch of a pass may be its only one
+    predict.begin(8)
+    assert len(predict(images[:5])) == 5  # as if there had been no larger pass
+    assert uncompiled == [12, 8]
+
+
+def test_what_did_not_fit_compiled_is_not_filled_up_again_in_its_pass(network, images, uncompiled):
+    predict = Forward(network, is_compiled=True)
+    for count in (12, 12):
+        predict.begin(12)
+        predict(images[:count])
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(images)
+    predict(images[:6])
+    predict.begin(12)
+    predict(images[:6])
+    assert uncompiled == [12, 12, 12, 6, 12]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_network_fills_up_its_last_batch(network, images):
     expected = _plain(network, images)
     predict = Forward(network, is_compiled=True)
+    predict.begin(len(images))
     assert np.allclose(predict(images), expected, rtol=0, atol=1e-5)
     assert np.allclose(predict(images[:5]), expected[:5], rtol=0, atol=1e-5)
 

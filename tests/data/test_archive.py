@@ -46,6 +46,14 @@ def test_an_array_behind_other_bytes_is_mapped_too(file: Path, tmp_path: Path) -
     np.testing.assert_array_equal(map_member(shifted, "images"), PIXELS)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_of_two_arrays_of_one_name_the_last_one_counts_as_for_numpy(file: Path) -> None:
+    with zipfile.ZipFile(file, "a") as both, both.open("images.npy", "w") as member:
+        np.save(member, PIXELS[::-1])
+    with np.load(file) as found:
+        np.testing.assert_array_equal(map_member(file, "images"), found["images"])
+
+
 @pytest.mark.filterwarnings("ignore:Stored array in format 3.0:UserWarning")
 @pytest.mark.parametrize(
     "values",

@@ -35,6 +35,13 @@ def test_a_link_is_the_place_it_leads_to(tmp_path: Path) -> None:
     assert recall("headers", tmp_path / "data") == {"x": 1}
 
 
+def test_a_folder_whose_name_is_not_utf8_is_remembered_too(tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    assert recall("headers", place) == {}
+    remember("headers", place, {"x": 1})
+    assert recall("headers", place) == {"x": 1}
+
+
 def test_torn_and_changed_notes_count_as_none(tmp_path: Path, cache: Path) -> None:
     remember("headers", tmp_path, {"name": [1, 2, 3]})
     (file,) = cache.iterdir()

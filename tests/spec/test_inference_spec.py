@@ -32,6 +32,25 @@ def test_a_study_that_says_nothing_runs_as_studies_always_did():
     assert InferenceSpec().parts("artifact") == {}
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ""),
+        ({"memory_format": "contiguous"}, ""),
+        ({"device": "cuda"}, "networks run on a GPU"),
+        ({"precision": "bfloat16"}, "PyTorch networks run in bfloat16"),
+        ({"compile": True}, "PyTorch networks run compiled"),
+        (
+            {"device": "cuda", "precision": "float16", "compile": True},
+            "networks run on a GPU, those of PyTorch in float16 and compiled",
+        ),
+    ],
+)
+def test_another_arithmetic_than_float32_on_the_cpu_is_told(settings, expected):
+    told = ": numbers may differ from those of float32 on the CPU"
+    assert InferenceSpec(**settings).caveat == (expected + told if expected else "")
+
+
 def test_settings_are_read():
     found = _inference("{precision: bfloat16, compile: true, memory_format: contiguous}")
     assert (found.precision, found.compile, found.memory_format) == ("bfloat16", True, "contiguous")

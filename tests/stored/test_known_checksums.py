@@ -100,3 +100,11 @@ def test_files_of_the_last_seconds_are_not_remembered(
         forget()
         hash_file(file)
     assert read == ["fog.npy"] * 2
+
+
+def test_names_that_are_not_utf8_are_hashed_as_sha256sum_writes_them(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/set/a/caf\xe9.jpg"
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    Path(os.fsdecode(name)).write_bytes(b"x")
+    line = hashlib.sha256(b"x").hexdigest().encode() + b"  a/caf\xe9.jpg\n"
+    assert hash_tree(tmp_path / "set") == hashlib.sha256(line).hexdigest()

@@ -14,6 +14,8 @@ from shrinkproof.evaluators.fidelity import FLOAT32
 from shrinkproof.results import Results
 from shrinkproof.results.caveats import caveats_of
 from shrinkproof.study import Study
+from shrinkproof.study.plan import recipe_of
+from shrinkproof.study.work.preparing import training_key
 
 from ..study_builder import STUDY, comparable, rewrite_study, write_study
 
@@ -54,6 +56,26 @@ def test_the_batch_that_auto_stands_for_is_in_the_key_and_recorded(tmp_path: Pat
     named = Study.load(write_study(tmp_path, SMALL.replace("batch: 32", "batch: 256"))).plan()
     assert [cell.key for cell in auto.cells] == [cell.key for cell in named.cells]
     assert auto.splits["report"]["batch"] == 256
+
+
+def test_plan_and_report_say_in_which_arithmetic_networks_run(tmp_path: Path) -> None:
+    text = TWIN.replace("twin\n", "twin\n  inference: {precision: bfloat16}\n")
+    told = "PyTorch networks run in bfloat16: numbers may differ from those of float32 on the CPU"
+    assert told in Study.load(write_study(tmp_path, text)).plan().notes
+    assert not any(
+        "float32" in note for note in Study.load(write_study(tmp_path, TWIN)).plan().notes
+    )
+
+
+def test_training_on_another_device_does_not_go_on_from_this_ones(tmp_path: Path) -> None:
+    text = STUDY.replace("epochs: 1", "epochs: 4") + "snapshots: 2\n"
+    keys = []
+    for device in ("cpu", "cuda"):
+        changed = text.replace("measure:\n", f"measure:\n  inference: {{device: {device}}}\n")
+        study = Study.load(write_study(tmp_path, changed))
+        control = next(c for c in study.plan().candidates if c.role == "control")
+        keys.append(training_key(study.inputs, control, recipe_of(control)))
+    assert keys[0] != keys[1]
 
 
 @pytest.mark.slow

@@ -18,10 +18,11 @@ import pytest
 from shrinkproof.engines.inline import Inline
 from shrinkproof.engines.processes import Processes
 from shrinkproof.evaluators.scores import Scores
+from shrinkproof.predictions import half
 from shrinkproof.protocols import Engine
 from shrinkproof.records import Failure
 from shrinkproof.results import Results
-from shrinkproof.store import Store
+from shrinkproof.store import Store, parts
 from shrinkproof.study import Study
 from shrinkproof.study import plan as planning
 from shrinkproof.study.progress import Silence
@@ -211,6 +212,42 @@ def test_of_two_launchers_the_slower_one_finds_the_work_done(
     assert told.warnings == []
     assert comparable(unmeasured) == comparable(finished_run)
     assert Store(unmeasured).failures() == {}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("divided")
+def test_a_part_that_is_written_while_another_launcher_ends_its_cell_is_no_failure(
+    unmeasured: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = parts.write_columns
+
+    def late(path: Path, columns: Any) -> None:
+        monkeypatch.setattr(parts, "write_columns", write)
+        run(unmeasured, finished_run, Watched())
+        write(path, columns)
+
+    monkeypatch.setattr(parts, "write_columns", late)
+    told = Told()
+    run(unmeasured, finished_run, Watched(), progress=told)
+    assert told.warnings == []
+    assert Store(unmeasured).failures() == {}
+    assert comparable(unmeasured) == comparable(finished_run)
+    assert list((unmeasured / "parts").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_undivided_predictions_that_are_rounded_say_so(
+    unmeasured: Path, finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(half, "LARGE", 10)
+    run(unmeasured, finished_run, Watched())
+    measured = [
+        shard
+        for shard in Results.load(unmeasured).shards.values()
+        if shard.cell.evaluator == "scores" and str(shard.cell.condition) == "contrast:3"
+    ]
+    assert measured
+    assert all(half.NOTE in shard.notes for shard in measured)
 
 
 @pytest.mark.slow

@@ -56,7 +56,9 @@ def portion(
     return Portion(inputs, plan, Store(run), run, stage, share, only)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["0/3", "4/3", "1/0", "3", "a/b", "1/3/5", "-1/3", "", "1.0/3"])
+@pytest.mark.parametrize(
+    "text", ["0/3", "4/3", "1/0", "3", "a/b", "1/3/5", "-1/3", "", "1.0/3", "1/" + "9" * 5000]
+)
 def test_a_wrong_share_is_explained(text: str) -> None:
     with pytest.raises(
         UsageError, match=r"--shard: must be I/N .*the third of 16 is 3/16"
@@ -188,6 +190,12 @@ def test_a_part_of_the_candidates_is_dealt_out_as_in_the_whole_study(snapshots: 
 def test_a_share_of_no_stage_is_refused(study_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--shard: must come with --stage .* got '1/2' alone"):
         Study.load(study_file).run(tmp_path / "run", share="1/2")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_stage_of_another_name_is_refused(study_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"stage: must be prepare or measure, got 'prep'"):
+        Study.load(study_file).run(tmp_path / "run", stage="prep")  # type: ignore[arg-type]
     assert not (tmp_path / "run").exists()
 
 
@@ -329,6 +337,16 @@ def test_a_stored_plan_that_differs_in_latency_only_is_left_alone(run_copy: Path
     assert file.read_text().splitlines() == other
     study_of(run_copy).run(run_copy)
     assert file.read_text().splitlines() == lines
+
+
+def test_a_renamed_model_is_measured_under_its_new_name(run_copy: Path) -> None:
+    without_cells(run_copy)
+    inputs = study_of(run_copy).inputs
+    study = Study(replace(inputs, text=inputs.text.replace("  net:", "  renamed:")))
+    results = study.run(run_copy, stage="measure", share="1/8")
+    assert results.failures == ()
+    assert results.shards
+    assert {candidate.model for candidate in results.candidates} == {"renamed"}
 
 
 def test_results_of_workers_that_read_another_study_are_refused(run_copy: Path) -> None:

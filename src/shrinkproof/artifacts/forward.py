@@ -39,8 +39,8 @@ class Forward:
         precision: ``float32``, ``bfloat16`` or ``float16``.
         memory_format: ``contiguous`` or ``channels_last``; ``auto`` is ``channels_last``, or
             ``contiguous`` for a network whose code only works on that (``x.view(n, -1)``).
-        is_compiled: compile it at the first batch; the last, smaller one is filled up with zeros,
-            which costs less than compiling it for another shape.
+        is_compiled: compile it at the first batch; smaller ones are filled up with zeros to what
+            `begin` says, which costs less than compiling it for another shape.
 
     Raises:
         ModelError: the device is not there.
@@ -63,6 +63,7 @@ class Forward:
         self._is_free = memory_format == "auto"
         self._dtype = None if precision == "float32" else getattr(torch, precision)
         self._is_compiled = is_compiled
+        self._batch = 0
         self._lay_out(
             torch.contiguous_format if memory_format == "contiguous" else torch.channels_last
         )
@@ -75,13 +76,19 @@ class Forward:
         for tensor in (*self._module.parameters(), *self._module.buffers()):
             if tensor.ndim == 4:
                 tensor.data = tensor.data.contiguous(memory_format=layout)
-        self._filled = 0
         # Networks of one class share their code: without isolation, each counts as a recompilation
         # of the others, and after the eighth torch goes on uncompiled.
         apart: Any = {"isolate_recompiles": True, "recompile_limit": _SHAPES}
         self._network: Any = self._module
         if self._is_compiled:
             self._network = torch.compile(self._module, fullgraph=True, dynamic=False, **apart)
+
+    def begin(self, batch: int) -> None:
+        """Fill up smaller batches to so many images from now on, where the network is compiled.
+
+        What a network is compiled for then depends on the pass alone, not on the ones before it.
+        """
+        self._batch = batch
 
     def __call__(self, inputs: NDArray[np.float32] | Tensor) -> NDArray[np.float32]:
         """Return the outputs (n, ...) float32 of inputs (n, C, H, W) float32, on any device.
@@ -121,10 +128,10 @@ class Forward:
             return outputs
 
     def _compiled(self, given: Tensor) -> Tensor:
-        """Return the outputs of as many images as before, this batch first."""
+        """Return the outputs of a whole batch that begins with these images."""
         import torch
 
-        missing = self._filled - len(given)
+        missing = self._batch - len(given)
         if missing > 0:
             given = torch.cat([given, given.new_zeros((missing, *given.shape[1:]))])
             given = given.contiguous(memory_format=self._layout)
@@ -132,14 +139,13 @@ class Forward:
             outputs: Tensor = self._network(given)
         except Exception as error:
             # What does not fit into memory is given again in smaller batches, without filling up.
-            self._filled = 0
+            self._batch = 0
             if not type(error).__module__.startswith(_COMPILERS):
                 raise
             raise ModelError(
                 "measure.inference.compile: the network must be one that torch.compile takes "
                 f"whole, got {type(error).__name__}: {_first_line(error)}; write 'compile: false'"
             ) from error
-        self._filled = len(given)
         return outputs
 
     @contextlib.contextmanager
@@ -176,11 +182,18 @@ def check_device(device: str) -> None:
         )
 
 
-def on_gpu(inputs: NDArray[np.float32]) -> Tensor:
-    """Return preprocessed images on the GPU, on their way there while the caller goes on."""
+def on_gpu(inputs: NDArray[np.float32]) -> NDArray[np.float32] | Tensor:
+    """Return preprocessed images on the GPU, on their way there while the caller goes on.
+
+    Where they do not fit beside the batch that is predicted, they stay where they are: `Forward`
+    takes them from there, all or in parts.
+    """
     import torch
 
-    return torch.from_numpy(inputs).pin_memory().to("cuda", non_blocking=True)
+    try:
+        return torch.from_numpy(inputs).pin_memory().to("cuda", non_blocking=True)
+    except torch.OutOfMemoryError:
+        return inputs
 
 
 def _views(error: Exception) -> bool:

@@ -71,12 +71,16 @@ def check_member(path: Path, name: str) -> None:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo | None:
-    """Return an array's member if its bytes stand in the file as they are."""
-    for member in archive.infolist():
-        if member.filename == f"{name}.npy":
-            is_plain = member.compress_type == zipfile.ZIP_STORED
-            return member if is_plain and not member.flag_bits & _IS_ENCRYPTED else None
-    return None
+    """Return an array's member if its bytes stand in the file as they are.
+
+    Of several members of one name, as appending leaves them, the last one counts, as for NumPy.
+    """
+    try:
+        member = archive.getinfo(f"{name}.npy")
+    except KeyError:
+        return None
+    is_plain = member.compress_type == zipfile.ZIP_STORED
+    return member if is_plain and not member.flag_bits & _IS_ENCRYPTED else None
 
 
 def _start(path: Path, member: zipfile.ZipInfo) -> int:

@@ -94,7 +94,8 @@ def remember(kind: str, place: Path, values: Json) -> None:
 
 
 def _file(kind: str, place: Path) -> Path:
-    key = hashlib.sha256(f"{_FORMAT} {kind} {_absolute(place)}".encode()).hexdigest()
+    named = os.fsencode(f"{_FORMAT} {kind} {_absolute(place)}")  # a name need not be UTF-8
+    key = hashlib.sha256(named).hexdigest()
     return _folder() / f"{kind}-{key[:32]}.json"
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from shrinkproof.data.division import stratified
 from shrinkproof.engines.inline import attempt
 from shrinkproof.errors import ModelError
+from shrinkproof.evaluators.halving import Halving
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.metrics.names import METRIC_NAMES
 from shrinkproof.protocols import Measurement
@@ -64,7 +65,7 @@ class Fidelity:
                 f"{subject.key}: must have a PyTorch form and images to be compared with itself in "
                 "float32, got none"
             )
-        exact = Forward(subject.load_twin(subject.folder))
+        exact = Halving(Forward(subject.load_twin(subject.folder)))
         chosen = stratified(subject.scene.images, min(self.images, len(subject.scene.images)))
         same, off, largest = 0, 0.0, 0.0
         for _, pixels in replace(subject.scene, images=chosen).batches():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from shrinkproof.evaluators.fidelity import AGREEMENT as FLOAT32_AGREEMENT
+from shrinkproof.evaluators.fidelity import DIFFERENCE as FLOAT32_DIFFERENCE
 from shrinkproof.records import CLEAN
 from shrinkproof.results.imported import read_imported
 from shrinkproof.selectors import Selector
@@ -130,6 +131,9 @@ def _roundings(results: Results) -> Iterator[str]:
     for shard in results.shards.values():
         for measurement in shard.measurements:
             value = measurement.value
+            if measurement.metric == FLOAT32_DIFFERENCE and value is None:
+                label = results.by_key[shard.cell.candidate].label
+                yield f"{label}: cannot be compared with float32: {measurement.reason}"
             if measurement.metric != FLOAT32_AGREEMENT or value is None:
                 continue
             if value < AGREEMENT_FLOOR:

@@ -14,7 +14,7 @@ import numpy as np
 from shrinkproof.errors import StoreError
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Json
-from shrinkproof.store import Store
+from shrinkproof.store import Store, values_in
 from shrinkproof.summary import Derived, Exhibit, Resampled, Summary
 
 _FILE: Final = "summary.jsonl"
@@ -60,10 +60,10 @@ def read_summary(store: Store, digest: str, reference: str | None) -> Summary | 
         # Where the other run is not there any more, what was read from it counts.
         if head["digest"] != digest or reference not in (None, head["reference"]):
             return None
-        rows = [json.loads(line) for line in lines]
         return Summary(
             rows=tuple(
-                Derived(**{**row, "measurement": Measurement(**row["measurement"])}) for row in rows
+                Derived(**{**row, "measurement": Measurement(**row["measurement"])})
+                for row in values_in(lines)
             ),
             exhibits=tuple(Exhibit(**item) for item in head["exhibits"]),
             resampled=_resampled(store, head["resampled"], digest),

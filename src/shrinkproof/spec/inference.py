@@ -59,6 +59,16 @@ class InferenceSpec:
         plain = (self.device, self.precision, self.compile)
         return plain == ("cpu", "float32", False)
 
+    @property
+    def caveat(self) -> str:
+        """What a reader of numbers must know; empty where `is_exact`."""
+        rounded = [] if self.precision == "float32" else [f"in {self.precision}"]
+        how = " and ".join([*rounded, *(["compiled"] if self.compile else [])])
+        where = "networks run on a GPU" if self.device == "cuda" else ""
+        told = f"PyTorch networks run {how}" if how and not where else where
+        told += f", those of PyTorch {how}" if how and where else ""
+        return f"{told}: numbers may differ from those of float32 on the CPU" if told else ""
+
     def parts(self, form: Form) -> Json:
         """Return what belongs into the key of a cell; empty where all is as it is by default."""
         found: Json = {} if self.device == "cpu" else {"device": self.device}

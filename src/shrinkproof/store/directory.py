@@ -155,7 +155,7 @@ class Store:
                 return None
             return Shard(
                 cell=Cell.from_json(end["cell"]),
-                measurements=tuple(Measurement(**value) for value in _values_in(body)),
+                measurements=tuple(Measurement(**value) for value in values_in(body)),
                 environment=end["environment"],
                 versions=end["versions"],
                 notes=tuple(end["notes"]),
@@ -402,7 +402,7 @@ class Store:
             lines = (self.path / "plan.jsonl").read_text("utf-8").splitlines()
             if not cells:
                 lines = [line for line in lines if line.startswith(_PLANNED_CANDIDATE)]
-            for value in _values_in(lines):
+            for value in values_in(lines):
                 if "candidate" in value:
                     candidates.append(Candidate.from_json(value["candidate"]))
                 else:
@@ -430,7 +430,7 @@ class Store:
             return []
 
 
-def _values_in(lines: Sequence[str]) -> Iterator[Any]:
+def values_in(lines: Sequence[str]) -> Iterator[Any]:
     """Yield the value of each line of JSON; many lines at once are parsed twice as fast as each."""
     for start in range(0, len(lines), _TOGETHER):
         yield from json.loads(f"[{','.join(lines[start : start + _TOGETHER])}]")

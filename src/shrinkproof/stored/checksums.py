@@ -184,7 +184,7 @@ def _read_tree(folder: str) -> str:
     parts = [names[start : start + _PART] for start in range(0, len(names), _PART)]
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         lines = pool.map(lambda part: "".join(_line(folder, name) for name in part), parts)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 
 def _line(folder: str, name: str) -> str:

@@ -46,7 +46,7 @@ class Plan:
         candidates: baselines, controls and recipes, in the order of the study file.
         cells: what is measured of them.
         splits: per split its source, count and fingerprint.
-        notes: caveats about the data, such as subsets.
+        notes: caveats about the data, such as subsets, and about the arithmetic of the networks.
         contamination: model -> split -> why its numbers cannot be trusted.
         origins: split -> condition -> what each of its records says about its images.
         pixels: split -> height times width of an image, of the largest one where sizes differ.
@@ -205,7 +205,12 @@ class _Planner:
                 }
                 for name, s in self.data.sets.items()
             },
-            (*self.data.notes, *self._world_notes(), *self._stopping_notes(candidates)),
+            (
+                *self.data.notes,
+                *self._world_notes(),
+                *self._stopping_notes(candidates),
+                *filter(None, [self.inference.caveat]),
+            ),
             {m: self.inputs.contamination(m, self.data.sets) for m in self.spec.models},
             {split: self._origins(world) for split, world in self.worlds.items()},
             {name: images.pixels for name, images in self.data.sets.items()},

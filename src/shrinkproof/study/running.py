@@ -190,9 +190,11 @@ class Runner:
         """Return the cells that must be measured: nobody has, or nothing is left to score."""
         done = self.store.finished()
         failed = frozenset() if self.retry else self.store.failures().keys()
+        wanted = {cell.candidate for cell in self.plan.cells}
+        prepared = {key for key in wanted if self.store.has_candidate(key)}
         missing = []
         for cell in self.plan.cells:
-            if not self.store.has_candidate(cell.candidate) or cell.key in failed:
+            if cell.candidate not in prepared or cell.key in failed:
                 continue
             shard = self.store.read_cell(cell.key) if cell.key in done else None
             if cell.key in done and shard is None:
@@ -303,8 +305,10 @@ class Runner:
                 if cell.key in result.stored:
                     self.records.machine_of(result)
                     continue
-                if isinstance(found, Failure) and not _is_first(failing, cell.key, item.part):
-                    continue
+                if isinstance(found, Failure) and (
+                    not _is_first(failing, cell.key, item.part) or self._is_scored(cell)
+                ):
+                    continue  # told already, or another launcher has finished it meanwhile
                 # A candidate without a file says nothing in that form, now and later.
                 made = versions if found else self._versions
                 self.records.write(cell, found, made, result)

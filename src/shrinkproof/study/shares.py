@@ -19,7 +19,7 @@ from shrinkproof.study.work.preparing import training_key
 
 T = TypeVar("T")
 
-_FORM: Final = re.compile(r"([0-9]+)/([0-9]+)")
+_FORM: Final = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)

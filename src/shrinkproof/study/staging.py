@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from shrinkproof.errors import StoreError, UsageError
 from shrinkproof.evaluators.latency import Latency
@@ -165,7 +165,8 @@ class Portion:
             )
         if self.stage == "measure":
             self._check_prepared()
-        return is_mine
+        # Models and recipes may have been renamed, which is in no key.
+        return is_mine and stored is not None and _labels(stored) == _labels(self.plan)
 
     def _check_prepared(self) -> None:
         store = self.store
@@ -281,13 +282,15 @@ def checked(stage: Stage | None, share: str | None) -> tuple[Stage, Share | None
     """Return a stage with the share that a text names.
 
     Raises:
-        UsageError: there is a share of no stage, or the text names none.
+        UsageError: there is a share of no stage, no such stage, or the text names no share.
     """
     if stage is None:
         raise UsageError(
             f"--shard: must come with --stage prepare or --stage measure, got {share!r} alone; "
             "share the candidates first, and the passes when all candidates are prepared"
         )
+    if stage not in get_args(Stage):
+        raise UsageError(f"stage: must be {' or '.join(get_args(Stage))}, got {stage!r}")
     return stage, None if share is None else Share.parse(share)
 
 
@@ -302,6 +305,10 @@ def _stored(store: Store) -> Plan | None:
 def _keys(plan: Plan) -> set[str]:
     cells = {c.key for c in plan.cells if c.evaluator != Latency.name}
     return cells | {c.key for c in plan.candidates}
+
+
+def _labels(plan: Plan) -> dict[str, str]:
+    return {candidate.key: candidate.label for candidate in plan.candidates}
 
 
 def _is_over(store: Store, plan: Plan) -> bool:

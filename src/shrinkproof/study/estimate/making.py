@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 _SECONDS: Final = 1.5
 """How long each training and each calibration may last, if two batches do not take longer."""
 
+_LONG: Final = 0.6
+"""How long a candidate predicts in the form that is shown to all conditions."""
+
+_SHORT: Final = 0.1
+"""The same in its other form, which is only shown clean images."""
+
 _LEARNING: Final = frozenset({"train", "select"})
 """Splits that are read once in every epoch."""
 
@@ -73,13 +79,14 @@ def observe(
     predict: dict[str, float] = {}
     load = prepared = filled = 0.0
     for form in forms:
+        is_main = form == ("twin" if desk.place.inputs.spec.measure.form == "twin" else "artifact")
         cell = Cell(f"{candidate.key}-{form}", candidate.key, "scores", form, split)  # type: ignore[arg-type]
         start = desk.clock()
         subject = load_subject(desk.place, desk.store, scene, cell, candidate)
         if isinstance(subject, Failure):
             continue
         load += desk.clock() - start
-        predict[form], prepared = _predicting(desk, subject, scene)
+        predict[form], prepared = _predicting(desk, subject, scene, _LONG if is_main else _SHORT)
         filled = max(filled, kept() - before)
     made = Made(
         fixed=making.fixed,
@@ -94,7 +101,7 @@ def observe(
     return made, making, prepared
 
 
-def _predicting(desk: Desk, subject: Subject, scene: Scene) -> tuple[float, float]:
+def _predicting(desk: Desk, subject: Subject, scene: Scene, seconds: float) -> tuple[float, float]:
     """Return the seconds per image of a candidate, and of its preprocessing."""
     positions, pixels = next(scene.batches())
     count = len(positions)
@@ -107,7 +114,7 @@ def _predicting(desk: Desk, subject: Subject, scene: Scene) -> tuple[float, floa
             answers = BoxAnswers(scene.images, subject.detector, subject.preprocess)
             answers.add(positions, outputs, (pixels.shape[1], pixels.shape[2]))
 
-    return timed(predict, desk.clock, least=2, most=8, seconds=0.6) / count, prepared
+    return timed(predict, desk.clock, most=8, seconds=seconds) / count, prepared
 
 
 def make(desk: Desk, candidate: Candidate) -> Making:

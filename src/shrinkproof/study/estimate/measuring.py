@@ -40,7 +40,7 @@ _FEW: Final = 4
 _MANY: Final = 12
 """Images of the second heat maps, where the first ones were fast."""
 
-_FAST: Final = 1.0
+_FAST: Final = 4.0
 """Seconds of the first heat maps, above which there are no second ones."""
 
 _REPEATS: Final = 20
@@ -123,6 +123,8 @@ def _write(desk: Desk, split: str, numbers: tuple[Measurement, ...], scores: Sco
 def look(desk: Desk, baseline: Candidate, split: str) -> list[Looked]:
     """Return what heat maps of a model take, from its baseline, which must be made."""
     images = desk.place.images([split])[split]
+    spec = desk.place.inputs.spec.measure.saliency
+    has_twin = spec is not None and spec.twin_of(baseline.model) is not None
     found = []
     for name, saliency in saliencies_of(desk.place.inputs, baseline.model).items():
         subject = _explained(desk, baseline, saliency, images)
@@ -136,6 +138,7 @@ def look(desk: Desk, baseline: Candidate, split: str) -> list[Looked]:
             slope_other = max(0.0, (more_other - other) / (many - few))
             cell = max(0.0, other - few * slope_other)
             few = many
+        slope += slope_other if has_twin else 0.0
         desk.store.write_maps(name, maps)
         size = (desk.store.path / "saliency" / f"{name}.npz").stat().st_size
         plain = next(iter(maps.maps.values())).nbytes
@@ -152,7 +155,7 @@ def _maps(desk: Desk, saliency: Saliency, subject: Subject) -> tuple[float, floa
     def keep(subject: Subject, maps: HeatMaps) -> None:  # noqa: ARG001
         kept.append(maps)
 
-    beside = desk.store.path / "beside"
+    beside = desk.store.path / f"beside-{subject.folder.name}"
     if not beside.exists():
         shutil.copytree(subject.folder, beside)
     seconds = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +26,9 @@ from shrinkproof.study.work.memory import room
 
 SECONDS: Final = 60.0
 """How long a probe may last; what is not measured by then is left out."""
+
+_ESSENTIAL: Final = 3.0
+"""How many times as long it may last for what no estimate can do without."""
 
 _GRACE: Final = 1.5
 """How much longer than that a piece may take that has begun before."""
@@ -57,36 +60,59 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class MakingPiece(Piece):
-    """Make a candidate; of a baseline also heat maps and latency.
+    """Make a candidate.
 
     Attributes:
         candidate: who.
         forms: in which it is measured.
-        looks: whether there are heat maps.
-        latency: how inference is timed; None where it is not.
     """
 
     candidate: Candidate
     forms: tuple[str, ...]
-    looks: bool = False
-    latency: Latency | None = None
 
     def __str__(self) -> str:
         return self.candidate.label
 
     def measure(self, at: Desk) -> dict[str, Any]:
         """Return what it takes."""
-        from shrinkproof.study.estimate import making, measuring
+        from shrinkproof.study.estimate.making import observe, within
 
-        with making.within(_GRACE * (self.until - self.sent)):
-            made, how, prepared = making.observe(at, self.candidate, self.forms, self.printed)
-            found: dict[str, Any] = {
-                "made": {self.candidate.key: made}, "first": how.first, "prepared": prepared
-            }  # fmt: skip
+        with within(_GRACE * (self.until - self.sent)):
+            made, how, prepared = observe(at, self.candidate, self.forms, self.printed)
+        return {"made": {self.candidate.key: made}, "first": how.first, "prepared": prepared}
+
+
+@dataclass(frozen=True, slots=True)
+class LookingPiece(Piece):
+    """Make heat maps of a baseline that is made, and time it.
+
+    Attributes:
+        baseline: who.
+        looks: whether there are heat maps.
+        latency: how inference is timed; None where it is not.
+    """
+
+    baseline: Candidate
+    looks: bool
+    latency: Latency | None
+
+    def __str__(self) -> str:
+        names = ["heat maps"] * self.looks + ["latency"] * (self.latency is not None)
+        return f"{' and '.join(names)} of {self.baseline.model}"
+
+    def measure(self, at: Desk) -> dict[str, Any]:
+        """Return what it takes."""
+        from shrinkproof.study.estimate.making import make, within
+        from shrinkproof.study.estimate.measuring import look, time_inference
+
+        found: dict[str, Any] = {}
+        with within(_GRACE * (self.until - self.sent)):
+            if not at.store.has_candidate(self.baseline.key):
+                make(at, self.baseline)
             if self.looks:
-                found["looked"] = tuple(measuring.look(at, self.candidate, self.printed))
+                found["looked"] = tuple(look(at, self.baseline, self.printed))
             if self.latency is not None:
-                found["timed"] = (measuring.time_inference(at, self.candidate, self.latency),)
+                found["timed"] = (time_inference(at, self.baseline, self.latency),)
         return found
 
 
@@ -154,7 +180,10 @@ class EndingPiece(Piece):
         return {"ended": end(at, self.candidates, self.measured)}
 
 
-AnyPiece = MakingPiece | ShowingPiece | ScoringPiece | EndingPiece
+_Common = tuple[str, Clock, float, float, tuple[str, ...], str]
+"""The attributes of every piece."""
+
+AnyPiece = MakingPiece | LookingPiece | ShowingPiece | ScoringPiece | EndingPiece
 
 
 def observe(piece: AnyPiece) -> Found:
@@ -214,22 +243,33 @@ def _pieces(inputs: Inputs, work: Work, run: str, clock: Clock, seconds: float) 
     measured = tuple(name for name in ("select", "report") if name in work.splits)
     read = {split for making in work.making for split in making.reads}
     splits = tuple(n for n in work.splits if n in read or n in measured)
-    common = (run, clock, now, now + seconds, splits, printing_of(measured))
-    latency = latency_of(inputs) if work.timed else None
+    common: _Common = (run, clock, now, now + seconds, splits, printing_of(measured))
+    longer: _Common = (run, clock, now, now + _ESSENTIAL * seconds, *common[4:])
     baselines, others = _chosen(work)
-    pieces: list[AnyPiece] = []
-    for candidate in baselines:
-        looks = any(each.model == candidate.model for each in work.explaining)
-        timing = latency if candidate.model in work.timed else None
-        pieces.append(MakingPiece(*common, candidate, _forms(work, candidate), looks, timing))
-    pieces += [ShowingPiece(*common, tuple(some)) for some in _conditions(work)]
-    pieces += [ScoringPiece(*common, split) for split in measured if work.passes]
-    rounds = [MakingPiece(*common, c, _forms(work, c)) for c in others]
-    first = len({work.families[c.key] for c in others})
-    pieces += rounds[:first]
-    if work.passes:
-        pieces.append(EndingPiece(*common, work.candidates, measured))
-    return pieces + rounds[first:]
+    trained = {m.candidate.key for m in work.making if m.epochs}
+    learner = next((c for c in others if c.key in trained), None)
+    needed = [*baselines, *([learner] if learner else [])]
+    rest = [MakingPiece(*common, c, _forms(work, c)) for c in others if c is not learner]
+    return [
+        *(MakingPiece(*longer, c, _forms(work, c)) for c in needed),
+        *(ShowingPiece(*longer, tuple(some)) for some in _conditions(work)),
+        *(ScoringPiece(*longer, split) for split in measured if work.passes),
+        *_looks(inputs, work, baselines, common),
+        *([EndingPiece(*common, work.candidates, measured)] if work.scored else []),
+        *rest,
+    ]
+
+
+def _looks(
+    inputs: Inputs, work: Work, baselines: Iterable[Candidate], common: _Common
+) -> Iterator[LookingPiece]:
+    """Yield what is measured of baselines once they are made."""
+    latency = latency_of(inputs) if work.timed else None
+    for baseline in baselines:
+        looks = any(each.model == baseline.model for each in work.explaining)
+        timing = latency if baseline.model in work.timed else None
+        if looks or timing is not None:
+            yield LookingPiece(*common, baseline, looks, timing)
 
 
 def _chosen(work: Work) -> tuple[list[Candidate], list[Candidate]]:

@@ -36,7 +36,7 @@ def load_subject(
         check_fit(base, scene.images, candidate.model)
         return Subject(
             cell=cell,
-            predict=Halving(_predictor(place, store, cell, base)),
+            predict=Halving(_predictor(place, store, cell, base, scene.batch)),
             preprocess=base.preprocess,
             num_classes=base.num_classes,
             detector=base.detector,
@@ -86,16 +86,21 @@ def remarks_of(subject: Subject, candidate: Candidate) -> tuple[str, ...]:
 
 
 def _predictor(
-    place: Workplace, store: Store, cell: Cell, base: LoadedModel
+    place: Workplace, store: Store, cell: Cell, base: LoadedModel, batch: int
 ) -> Callable[[Any], NDArray[np.float32]]:
     """Return what predicts; a process loads each candidate once."""
+    from shrinkproof.artifacts.forward import Forward
+
     key = (cell.candidate, cell.form)
     if key not in place.predictors:
         folder = store.candidate(cell.candidate)
         place.predictors[key] = (
             _file(place, folder) if _runs_file(cell, base) else _network(place, folder, base)
         )
-    return place.predictors[key]
+    found = place.predictors[key]
+    if isinstance(found, Forward):
+        found.begin(batch)
+    return found
 
 
 def _runs_file(cell: Cell, base: LoadedModel) -> bool:

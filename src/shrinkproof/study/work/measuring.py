@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from shrinkproof.artifacts.candidate import NETWORK, WEIGHTS
 from shrinkproof.engines.inline import attempt
 from shrinkproof.evaluators.subject import Scene, Subject
+from shrinkproof.predictions import Objects, half
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import Cell, Condition, Failure, Json
 from shrinkproof.store import Part, Store
@@ -79,8 +81,7 @@ def measure(work: Pass) -> PassResult:
     candidates = {c.key: c for c in store.read_candidates()}
     measured: dict[str, tuple[Measurement, ...] | Failure] = {}
     remarks: dict[str, tuple[str, ...]] = {}
-    free = room(work.workers, place.inputs.spec.measure.inference.device)
-    groups = list(grouped(work.cells, functools.partial(_filled_by, store), free))
+    groups = _groups(place, store, work, _answered(scene))
     notes = (
         (f"candidates measured in {len(groups)} groups, because of memory",)
         if len(groups) > 1
@@ -88,8 +89,11 @@ def measure(work: Pass) -> PassResult:
     )
 
     def told(subject: Subject) -> tuple[str, ...]:
-        remarks[subject.key] = remarks_of(subject, candidates[subject.cell.candidate])
-        return (*notes, *remarks[subject.key])
+        found = remarks_of(subject, candidates[subject.cell.candidate])
+        if work.part is None and store.is_rounded(subject.key):
+            found = (*found, half.NOTE)
+        remarks[subject.key] = found
+        return (*notes, *found)
 
     for group in groups:
         subjects = []
@@ -157,7 +161,41 @@ def _has_no_file(store: Store, cell: Cell) -> bool:
     return "cost.bytes" in facts.get("undefined", {})
 
 
-def _filled_by(store: Store, cell: Cell) -> float:
-    """Return how many bytes of memory the candidate of a cell fills once it is loaded."""
-    file = store.candidate(cell.candidate) / "model.onnx"
-    return _BYTES_PER_FILE_BYTE * file.stat().st_size if file.is_file() else 0.0
+def _groups(place: Workplace, store: Store, work: Pass, answered: float) -> list[tuple[Cell, ...]]:
+    """Return the cells of a pass in groups that fit into memory together, with their answers.
+
+    Args:
+        place: what the process keeps.
+        store: the run directory.
+        work: the pass.
+        answered: bytes of what one candidate says of the images.
+    """
+    device = place.inputs.spec.measure.inference.device
+
+    def groups() -> list[tuple[Cell, ...]]:
+        more = functools.partial(_filled_by, store, frozenset(place.predictors), answered)
+        return list(grouped(work.cells, more, room(work.workers, device)))
+
+    found = groups()
+    if len(found) > 1 and place.predictors:
+        # What earlier passes have loaded may be of no use to this one.
+        place.predictors.clear()
+        found = groups()
+    return found
+
+
+def _answered(scene: Scene) -> float:
+    """Return how many bytes the logits of one candidate fill until a pass ends; boxes are few."""
+    images = scene.images
+    return 0.0 if isinstance(images.target, Objects) else 4.0 * len(images) * len(images.classes)
+
+
+def _filled_by(
+    store: Store, loaded: Collection[tuple[str, str]], answered: float, cell: Cell
+) -> float:
+    """Return how many more bytes of memory are filled once the candidate of a cell has answered."""
+    if (cell.candidate, cell.form) in loaded:
+        return answered
+    folder = store.candidate(cell.candidate)
+    files = [file for file in (folder / NETWORK, folder / WEIGHTS) if file.is_file()]
+    return answered + (_BYTES_PER_FILE_BYTE * files[0].stat().st_size if files else 0.0)

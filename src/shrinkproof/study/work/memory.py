@@ -31,7 +31,11 @@ def room(workers: int, device: Device = "cpu") -> float:
 def _on_gpu() -> int | None:
     import torch
 
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
+    if not torch.cuda.is_available():
+        return None
+    # What PyTorch keeps for its next tensors is free for candidates, too.
+    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return torch.cuda.mem_get_info()[0] + kept
 
 
 def grouped(items: Iterable[C], size: Callable[[C], float], room: float) -> Iterator[tuple[C, ...]]:

@@ -125,7 +125,9 @@ def training_key(inputs: Inputs, candidate: Candidate, recipe: Recipe) -> str:
     if candidate.role != "control" or not inputs.spec.snapshots:
         return candidate.key
     steps = [identity_of(step) for step in whole_of(recipe.steps)]
-    return key_of("training", [inputs.fingerprint(candidate.model), candidate.repeat, steps])
+    parts = [inputs.fingerprint(candidate.model), candidate.repeat, steps]
+    device = inputs.spec.measure.inference.device
+    return key_of("training", parts if device == "cpu" else [*parts, device])
 
 
 def make_context(

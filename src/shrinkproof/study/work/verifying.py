@@ -11,7 +11,7 @@ from shrinkproof.protocols import Measurement
 from shrinkproof.records import CLEAN, Cell, Failure
 from shrinkproof.store import Store
 from shrinkproof.study.twin import load_twin
-from shrinkproof.study.work.loading import load_subject
+from shrinkproof.study.work.loading import load_subject, remarks_of
 from shrinkproof.study.work.measuring import PassResult
 from shrinkproof.study.work.workplace import workplace
 
@@ -39,6 +39,8 @@ def verify(work: Verifying) -> PassResult:
     scene = Scene(images, CLEAN, None, place.inputs.batch_of(images))
     candidates = {c.key: c for c in store.read_candidates()}
     measured: dict[str, tuple[Measurement, ...] | Failure] = {}
+    remarks: dict[str, tuple[str, ...]] = {}
+    loaded = frozenset(place.predictors)
     for cell in work.cells:
         candidate = candidates[cell.candidate]
         found = load_subject(place, store, scene, cell, candidate)
@@ -49,4 +51,8 @@ def verify(work: Verifying) -> PassResult:
         subject = replace(found, load_twin=again)
         for _, outcome in Fidelity().measure([subject], CLEAN):
             measured[cell.key] = outcome if isinstance(outcome, Failure) else tuple(outcome)
-    return PassResult(measured, environment=place.machine)
+        remarks[cell.key] = remarks_of(subject, candidate)
+        # One more candidate is in memory at a time, however many the study has.
+        for key in place.predictors.keys() - loaded:
+            del place.predictors[key]
+    return PassResult(measured, environment=place.machine, remarks=remarks)
