@@ -54,7 +54,7 @@ format: $(READY) ## repair what ruff can repair
 
 bench: $(READY) ## measure speed against the named peers, in one run
 	$(PEERS)
-	for name in startup metrics detection evidence summary saliency certificate passes predictions reading inference driver study_time ray_scaling report corruptions corrupted_set \
+	for name in startup metrics detection evidence summary saliency certificate passes predictions reading inference driver cluster_limits estimate study_time ray_scaling report corruptions corrupted_set \
 	  threshold channels hrank clustering quantization packed latency; do \
 	  $(ONE_THREAD) $(BIN)/python benchmarks/$$name.py || exit 1; done
 

@@ -157,7 +157,7 @@ class Running:
         assert self.process.stderr is not None
         self.process.stderr.close()
 
-    def wait_for(self, words: str, *, seconds: float = 120) -> None:
+    def wait_for(self, words: str, *, seconds: float = 300) -> None:
         assert self.process.stderr is not None
         end = time.monotonic() + seconds
         while words not in self.text:
