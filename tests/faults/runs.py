@@ -108,7 +108,7 @@ def assert_repaired(run: Path, calm: Path, kept: dict[str, tuple[int, int]] | No
     again = {name for name, mark in (kept or {}).items() if now[name] != mark}
     assert again == set(), "finished work was done again"
     results = Results.load(run)
-    assert results.failures == ()
+    assert [(f["label"], f["traceback"]) for f in results.failures] == []
     assert results.progress["missing"] == 0
     assert {p.stem for p in run.glob("cells/*")} == {cell.key for cell in results.cells}
     assert [str(p) for p in run.glob("**/.tmp-*")] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,12 +46,20 @@ def test_two_at_once_make_one_run(finished_run: Path, tmp_path: Path, second: li
     assert_repaired(run, finished_run, kept)
 
 
-def test_two_threads_on_one_directory_make_one_run(finished_run: Path, run_copy: Path) -> None:
-    forget(run_copy, [*shards_of(run_copy)[::4], *shards_of(run_copy, "size")])
+@pytest.mark.parametrize("stage", ["measure", pytest.param("latency", marks=pytest.mark.slow)])
+def test_one_that_overtakes_another_does_no_harm(
+    finished_run: Path, run_copy: Path, stage: str
+) -> None:
+    forget(run_copy, [*shards_of(run_copy)[::4], *shards_of(run_copy, "latency")[:2]])
     kept = finished(run_copy)
-    with ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(again, run_copy) for _ in range(2)]:
-            done.result()
+
+    class Overtaken(Told):
+        def begin(self, name: str, total: int) -> None:
+            super().begin(name, total)
+            if name == stage:
+                assert again(run_copy).stages
+
+    study_of(run_copy).run(run_copy, progress=Overtaken())
     assert_repaired(run_copy, finished_run, kept)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -93,8 +94,9 @@ class Scores:
                 yield subject, attempt(_predictions, answers.pop(subject.key))
 
     def weights(self, count: int, groups: NDArray[np.str_] | None) -> NDArray[np.float32]:
-        """Return the bootstrap weights of a split, (replicates, N)."""
-        return bootstrap_weights(count, groups=groups, replicates=self.replicates, seed=self.seed)
+        """Return the bootstrap weights of a split, (replicates, N); read them, never write."""
+        names = None if groups is None else tuple(groups.tolist())
+        return _weights(count, names, self.replicates, self.seed)
 
     def _finish(
         self, subject: Subject, weights: NDArray[np.float32]
@@ -139,6 +141,17 @@ class Scores:
             _measurement(name, metric, predictions, stated.get(name, NO_INTERVAL), part)
             for name, metric in metrics.items()
         ]
+
+
+@functools.lru_cache(maxsize=1)
+def _weights(
+    count: int, groups: tuple[str, ...] | None, replicates: int, seed: int
+) -> NDArray[np.float32]:
+    """Return the bootstrap weights of a split; one matrix serves all its cells and conditions."""
+    names = None if groups is None else np.array(groups)
+    weights = bootstrap_weights(count, groups=names, replicates=replicates, seed=seed)
+    weights.setflags(write=False)
+    return weights
 
 
 def _of_replicates(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
 
 from shrinkproof.engines.inline import Inline
 from shrinkproof.environment import environment_key
@@ -75,8 +71,7 @@ def score(work: Scoring) -> tuple[Measurement, ...] | None:
     predictions = Store(Path(work.run)).read_predictions(work.cell.key)
     if predictions is None:
         return None
-    groups = None if predictions.groups is None else tuple(predictions.groups.tolist())
-    weights = _weights(work.scores, len(predictions), groups)
+    weights = work.scores.weights(len(predictions), predictions.groups)
     return tuple(work.scores.score(predictions, weights))
 
 
@@ -110,12 +105,6 @@ def finish(work: Scoring | Assembling) -> PassResult | None:
 
 def _numbers(work: Scoring | Comparing) -> tuple[Measurement, ...] | None:
     return score(work) if isinstance(work, Scoring) else compare(work)
-
-
-@functools.lru_cache(maxsize=2)
-def _weights(scores: Scores, count: int, groups: tuple[str, ...] | None) -> NDArray[np.float32]:
-    """Return the bootstrap weights of a split; one matrix serves all its cells."""
-    return scores.weights(count, None if groups is None else np.array(groups))
 
 
 def with_added(scores: Scores, store: Store) -> Scores:
