@@ -22,7 +22,9 @@ def study(finished_run: Path) -> Path:
     return file_of(finished_run)
 
 
-@pytest.mark.parametrize("moment", ["prepare: 5 to do", "measure: 1/8"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("prepare: 5 to do", marks=pytest.mark.long), "measure: 1/8"]
+)
 def test_ctrl_c_ends_everything_and_the_next_run_completes(
     study: Path, finished_run: Path, tmp_path: Path, moment: str
 ) -> None:
@@ -55,7 +57,9 @@ def test_ctrl_c_twice_ends_no_worse(study: Path, tmp_path: Path) -> None:
     assert running.dies_out(seconds=30)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+)
 def test_a_signal_to_the_driver_alone_ends_its_workers(
     study: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -90,6 +94,7 @@ def test_the_end_of_a_time_limit_is_taken_up_by_the_next_run(
     assert_repaired(run, finished_run, kept)
 
 
+@pytest.mark.long
 def test_a_terminal_that_closes_does_not_end_what_ignores_it(study: Path, tmp_path: Path) -> None:
     words = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command(study, tmp_path / "run")]
     running = Running.start([*words, "--only", "*/baseline"])

@@ -14,10 +14,10 @@ from .runs import Running, assert_repaired, command, file_of, finished, needs_pr
 
 pytestmark = [pytest.mark.slow, needs_proc]
 
-MANY = [pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 30)]
+MANY = [pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 12)]
 
 
-@pytest.mark.parametrize("seed", [0, 1, *MANY])
+@pytest.mark.parametrize("seed", [0, *MANY])
 def test_killed_driver(finished_run: Path, tmp_path: Path, seed: int) -> None:
     words = command(file_of(finished_run), run := tmp_path / "run")
     kept: dict[str, tuple[int, int]] = {}
@@ -35,7 +35,7 @@ def test_killed_driver(finished_run: Path, tmp_path: Path, seed: int) -> None:
     assert_repaired(run, finished_run, kept)
 
 
-@pytest.mark.parametrize("seed", [5, *MANY])
+@pytest.mark.parametrize("seed", [0, *MANY])
 def test_killed_workers_cost_a_retry_only(finished_run: Path, tmp_path: Path, seed: int) -> None:
     running = Running.start(command(file_of(finished_run), run := tmp_path / "run"))
     rng = np.random.default_rng(seed)
