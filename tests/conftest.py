@@ -38,3 +38,11 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_copy(finished_run: Path, tmp_path: Path) -> Path:
     """A private copy of the finished run; its study lies where the original's does."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Refuse parameters without an order: two test workers would collect different tests."""
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        values = mark.kwargs.get("argvalues", mark.args[-1])
+        if isinstance(values, set | frozenset):
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: sort the set of parameters")

@@ -78,7 +78,8 @@ def test_evaluator(name):
     check_evaluator(EVALUATORS.get(name), **SETTINGS.get(name, {}))
 
 
-@pytest.mark.parametrize("name", set(ENGINES.builtin) - {"ray"})  # tests/engines/test_ray.py
+# The engine `ray` has tests/engines/test_ray.py.
+@pytest.mark.parametrize("name", sorted(set(ENGINES.builtin) - {"ray"}))
 def test_engine(name):
     check_engine(ENGINES.get(name), **SETTINGS.get(name, {}))
 

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shrinkproof.evaluators.fitting import grouped
 from shrinkproof.evaluators.subject import Scene
 from shrinkproof.records import CLEAN, Cell
 from shrinkproof.store import Store
@@ -46,12 +47,12 @@ def test_a_gpu_has_memory_of_its_own(monkeypatch):
     ],
 )
 def test_groups_fill_the_room(sizes, room, expected):
-    assert list(memory.grouped(sizes, float, room)) == expected
+    assert list(grouped(sizes, float, room)) == expected
 
 
 @given(sizes=st.lists(st.integers(0, 20)), room=st.integers(0, 50))
 def test_groups_keep_everything_in_order(sizes, room):
-    groups = list(memory.grouped(sizes, float, room))
+    groups = list(grouped(sizes, float, room))
     assert [size for group in groups for size in group] == sizes
     assert all(sum(group) <= room or len(group) == 1 for group in groups)
 

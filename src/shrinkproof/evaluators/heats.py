@@ -12,6 +12,7 @@ from typing import Final
 from shrinkproof.artifacts.candidate import NETWORK
 from shrinkproof.artifacts.stopwatch import Source
 from shrinkproof.engines.inline import attempt
+from shrinkproof.evaluators.fitting import grouped, loaded_bytes
 from shrinkproof.evaluators.subject import Subject
 from shrinkproof.records import Failure
 
@@ -20,9 +21,6 @@ REFERENCE: Final = -1
 
 _MEMORY_SHARE: Final = 0.25
 """Part of the machine's memory that the networks of one process may fill."""
-
-_BYTES_PER_FILE_BYTE: Final = 4
-"""A loaded session holds the weights several times: file, packed kernels, arena."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +91,4 @@ def heats_of(subjects: Sequence[Subject]) -> tuple[list[Heat], list[tuple[Subjec
 def _that_fit(subjects: Sequence[Subject]) -> Iterator[tuple[Subject, ...]]:
     """Yield the candidates in groups whose networks fit into memory together."""
     room = _MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    part: list[Subject] = []
-    used = 0
-    for subject in subjects:
-        file = subject.folder / NETWORK
-        size = _BYTES_PER_FILE_BYTE * file.stat().st_size if file.is_file() else 0
-        if part and used + size > room:
-            yield tuple(part)
-            part, used = [], 0
-        part.append(subject)
-        used += size
-    if part:
-        yield tuple(part)
+    return grouped(subjects, lambda subject: loaded_bytes(subject.folder / NETWORK), room)

@@ -145,14 +145,11 @@ class Store:
 
     def read_cell(self, key: str) -> Shard | None:
         """Return a finished cell, or None where it is missing or damaged."""
-        path = self._cell(key)
+        found = self._verified(key)
+        if found is None:
+            return None
+        body, end = found
         try:
-            with readable(path):
-                *body, last = path.read_text("utf-8").splitlines()
-            end = json.loads(last)["end"]
-            digest = hashlib.sha256("\n".join(body).encode()).hexdigest()
-            if end["count"] != len(body) or end["sha256"] != digest or end["cell"]["key"] != key:
-                return None
             return Shard(
                 cell=Cell.from_json(end["cell"]),
                 measurements=tuple(Measurement(**value) for value in values_in(body)),
@@ -160,10 +157,29 @@ class Store:
                 versions=end["versions"],
                 notes=tuple(end["notes"]),
             )
+        except (ValueError, KeyError, TypeError):
+            return None  # foreign content counts as missing, as cut off content does
+
+    def read_versions(self, key: str) -> Mapping[str, int] | None:
+        """Return which versions made the numbers of a finished cell, or None as `read_cell`."""
+        found = self._verified(key)
+        versions: Mapping[str, int] | None = None if found is None else found[1].get("versions")
+        return versions
+
+    def _verified(self, key: str) -> tuple[list[str], Json] | None:
+        """Return the lines of a cell's numbers and what its last line says of them, if it fits."""
+        path = self._cell(key)
+        try:
+            with readable(path):
+                *body, last = path.read_text("utf-8").splitlines()
+            end: Json = json.loads(last)["end"]
+            digest = hashlib.sha256("\n".join(body).encode()).hexdigest()
+            is_whole = end["count"] == len(body) and end["sha256"] == digest
+            return (body, end) if is_whole and end["cell"]["key"] == key else None
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, IndexError, TypeError):
-            return None  # truncated or foreign content counts as missing, and `damaged` reports it
+            return None  # truncated or foreign content counts as missing
 
     def finished(self) -> frozenset[str]:
         """Return the keys of all cells with a shard; names only, nothing is read."""

@@ -59,6 +59,13 @@ class Recorder:
         machine = self.machine if of is None else self.machine_of(of)
         self.store.write_cell(Shard(cell, tuple(outcome), machine, versions, notes))
 
+    def take(self, cell: Cell, outcome: PassResult | Failure, versions: Mapping[str, int]) -> None:
+        """Store what a piece of work has found of a cell, or why it has found nothing."""
+        if isinstance(outcome, Failure):
+            self.write(cell, outcome, versions)
+        else:
+            self.write(cell, outcome.measured[cell.key], versions, outcome)
+
     def rewrite(
         self, cell: Cell, outcome: PassResult | Failure, versions: Mapping[str, int]
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -122,7 +122,6 @@ class Runner:
         work: Callable[[A], B],
         items: Sequence[A],
         label: Callable[[A], str],
-        engine: Engine | None = None,
         detail: Callable[[], str] | None = None,
     ) -> Iterator[tuple[A, B | Failure]]:
         """Yield the results of a stage and keep the progress informed."""
@@ -132,7 +131,7 @@ class Runner:
         self.progress.begin(stage, len(items))
         if detail is not None:
             self.progress.watch(detail)
-        for item, outcome in (engine or self.engine).map(work, items):
+        for item, outcome in self.engine.map(work, items):
             self._check_alone()
             yield item, outcome
             self.progress.advance(label(item))
@@ -214,7 +213,9 @@ class Runner:
             if waits_for_twin(shard.measurements) and self._has_twin(shard.cell):
                 return True
             return not self.store.has_maps(key) if is_known else self.store.read_maps(key) is None
-        return self._lacks_scores(shard) and not self.store.has_whole_predictions(key)
+        if self._lacks_scores(shard.cell, shard.versions):
+            return not self.store.has_whole_predictions(key)
+        return False
 
     def _has_twin(self, cell: Cell) -> bool:
         """Return whether the twin beside the model of a cell is prepared."""
@@ -226,10 +227,9 @@ class Runner:
             if c.role == "baseline" and c.model == twin
         )
 
-    def _lacks_scores(self, shard: Shard) -> bool:
+    def _lacks_scores(self, cell: Cell, versions: Mapping[str, int]) -> bool:
         """Return whether a cell lacks a metric of the study, or has an older version of one."""
-        wanted = self._versions.items()
-        return shard.cell.evaluator == "scores" and not wanted <= shard.versions.items()
+        return cell.evaluator == Scores.name and not self._versions.items() <= versions.items()
 
     def _score(self) -> None:
         """Compute what the passes have left to do, from stored predictions."""
@@ -246,13 +246,13 @@ class Runner:
                 self.records.rewrite(item.cell, outcome, self._versions)
 
     def _unscored(self) -> Iterator[Cell]:
-        """Yield the measured cells that lack a metric; one shard is in memory at a time."""
+        """Yield the measured cells that lack a metric."""
         done = self.store.finished()
         for cell in (*self.plan.cells, *self.imported.cells):
             if cell.evaluator == Scores.name and cell.key in done:
-                shard = self.store.read_cell(cell.key)
-                if shard is not None and self._lacks_scores(shard):
-                    yield shard.cell
+                versions = self.store.read_versions(cell.key)
+                if versions is not None and self._lacks_scores(cell, versions):
+                    yield cell
 
     def _assemblings(self) -> Iterator[Assembling]:
         """Yield the cells whose parts are all there, whoever has predicted them."""
@@ -267,8 +267,8 @@ class Runner:
         )
 
     def _is_scored(self, cell: Cell) -> bool:
-        shard = self.store.read_cell(cell.key)
-        return shard is not None and not self._lacks_scores(shard)
+        versions = self.store.read_versions(cell.key)
+        return versions is not None and not self._lacks_scores(cell, versions)
 
     def _assembled(self, cell: Cell, outcome: PassResult | Failure | None) -> None:
         """Store the numbers of a cell that was put together from parts, and remove these."""
@@ -277,11 +277,10 @@ class Runner:
                 self.progress.warn(
                     f"{self.records.label(cell)}: parts are gone; run the study again"
                 )
-        elif isinstance(outcome, Failure):
-            self.records.write(cell, outcome, self._versions)
         else:
-            self.records.write(cell, outcome.measured[cell.key], self._versions, outcome)
-            self.store.parts(cell.key).forget()
+            self.records.take(cell, outcome, self._versions)
+            if not isinstance(outcome, Failure):
+                self.store.parts(cell.key).forget()
 
     def _takes(self, unit: Unit) -> bool:
         """Return whether some work of the stage `measure` is this launcher's."""
@@ -326,9 +325,7 @@ class Runner:
         ]
         for item, outcome in self._staged("verify", verify, items, lambda item: item.split):
             for cell in item.cells:
-                found = outcome if isinstance(outcome, Failure) else outcome.measured[cell.key]
-                of = None if isinstance(outcome, Failure) else outcome
-                self.records.write(cell, found, {Fidelity.name: Fidelity.version}, of)
+                self.records.take(cell, outcome, {Fidelity.name: Fidelity.version})
 
     def _explain(self, missing: Sequence[Cell]) -> None:
         """Make heat maps: the candidates of a model under one condition are one piece of work."""
@@ -345,19 +342,15 @@ class Runner:
             "explain", explain, items, lambda item: f"{item.model} {item.condition}"
         ):
             for cell in item.cells:
-                versions = self._comparisons[cell.key].agreement.versions()
-                if isinstance(outcome, Failure):
-                    self.records.write(cell, outcome, versions)
-                else:
-                    self.records.write(cell, outcome.measured[cell.key], versions, outcome)
+                self.records.take(cell, outcome, self._comparisons[cell.key].agreement.versions())
 
     def _compare(self) -> None:
         """Compute numbers of heat maps whose formulas have changed, from the stored maps."""
         done = self.store.finished()
         items = []
         for item in self._comparisons.values():
-            shard = self.store.read_cell(item.cell.key) if item.cell.key in done else None
-            if shard is not None and shard.versions != item.agreement.versions():
+            known = self.store.read_versions(item.cell.key) if item.cell.key in done else None
+            if known is not None and known != item.agreement.versions():
                 items.append(item)
         for item, outcome in self._staged(
             "compare", compare, items, lambda item: self.records.label(item.cell)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
 from shrinkproof.artifacts.candidate import NETWORK, WEIGHTS
 from shrinkproof.engines.inline import attempt
+from shrinkproof.evaluators.fitting import grouped, loaded_bytes
 from shrinkproof.evaluators.subject import Scene, Subject
 from shrinkproof.predictions import Objects, half
 from shrinkproof.protocols import Measurement
@@ -18,11 +18,8 @@ from shrinkproof.records import Cell, Condition, Failure, Json
 from shrinkproof.store import Part, Store
 from shrinkproof.study.plan import scores_of
 from shrinkproof.study.work.loading import load_subject, remarks_of
-from shrinkproof.study.work.memory import grouped, room
+from shrinkproof.study.work.memory import room
 from shrinkproof.study.work.workplace import Workplace, workplace
-
-_BYTES_PER_FILE_BYTE: Final = 4
-"""A loaded session holds the weights several times: file, packed kernels, arena."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,5 +194,4 @@ def _filled_by(
     if (cell.candidate, cell.form) in loaded:
         return answered
     folder = store.candidate(cell.candidate)
-    files = [file for file in (folder / NETWORK, folder / WEIGHTS) if file.is_file()]
-    return answered + (_BYTES_PER_FILE_BYTE * files[0].stat().st_size if files else 0.0)
+    return answered + (loaded_bytes(folder / NETWORK) or loaded_bytes(folder / WEIGHTS))

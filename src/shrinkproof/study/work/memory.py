@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeVar
+from typing import Final
 
 from shrinkproof.environment import available_memory
 from shrinkproof.spec.inference import Device
-
-C = TypeVar("C")
 
 _SHARE: Final = 0.5
 """Part of the memory of a worker that loaded candidates may fill; the rest is for the batches."""
@@ -36,24 +33,3 @@ def _on_gpu() -> int | None:
     # What PyTorch keeps for its next tensors is free for candidates, too.
     kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     return torch.cuda.mem_get_info()[0] + kept
-
-
-def grouped(items: Iterable[C], size: Callable[[C], float], room: float) -> Iterator[tuple[C, ...]]:
-    """Yield items in order, in groups that fill the room at most; one that does not fit is alone.
-
-    Args:
-        items: what is divided.
-        size: bytes of an item.
-        room: bytes of a group.
-    """
-    group: list[C] = []
-    used = 0.0
-    for item in items:
-        more = size(item)
-        if group and used + more > room:
-            yield tuple(group)
-            group, used = [], 0.0
-        group.append(item)
-        used += more
-    if group:
-        yield tuple(group)
