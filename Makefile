@@ -30,13 +30,13 @@ demo-detection: $(READY) ## the same with a detector
 	$(BIN)/shrinkproof demo demo-detection-run --task detection
 
 test: $(READY) ## all tests but the slow ones, at most 5 minutes
-	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'not slow'
+	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal -m 'not slow and not parity'
 
 test-slow: $(READY) ## kills, coverage of intervals, real networks
-	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'slow and not long'
+	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal -m 'slow and not long'
 
 test-long: $(READY) ## large networks, simulations and the published tables of coverage; an hour or more
-	$(ONE_THREAD) $(BIN)/pytest -n 2 -m long
+	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal -m long
 
 parity: $(READY) ## comparisons with heavy independent packages, which it installs
 	$(PEERS)
@@ -59,7 +59,7 @@ bench: $(READY) ## measure speed against the named peers, in one run
 	  $(ONE_THREAD) $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 coverage: $(READY) ## branches covered by the fast tests
-	$(ONE_THREAD) $(BIN)/pytest -n 2 -m 'not slow' --cov --cov-report=term-missing
+	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal -m 'not slow and not parity' --cov --cov-report=term-missing
 
 clean: ## remove what the other verbs made
 	rm -rf $(VENV) demo-run demo-detection-run build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

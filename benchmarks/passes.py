@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from shrinkproof.artifacts.session import Session
-from shrinkproof.corruptions.apply import corrupt
+from shrinkproof.corruptions.apply import corrupt_batch
 from shrinkproof.records import Condition
 from shrinkproof.results import Results
 from shrinkproof.study import Inputs, Study
@@ -31,7 +31,7 @@ from shrinkproof.study.work.workplace import forget_workplace
 TURNS = 3
 
 STUDY = """
-study: passes
+study: random
 models:
   resnet20:
     use: cifar:resnet20
@@ -47,21 +47,26 @@ recipes:
     grid: {ratio: [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}
     steps: [{prune.weights: {ratio: "{ratio}"}}]
 conditions:
-  gaussian_noise: [3]
-  defocus_blur: [3]
-  fog: [3]
-  contrast: [3]
-  jpeg_compression: [3]
 """
 
+CONDITIONS = {
+    name: [3] for name in ("gaussian_noise", "defocus_blur", "fog", "contrast", "jpeg_compression")
+}
 
-def synthetic_run(folder: Path) -> Path:
-    """Return a run of a study that needs no data and costs what CIFAR-10 costs."""
+
+def random_study(folder: Path, conditions: dict[str, list[int]], images: int = 1000) -> Study:
+    """Return a study that needs no data and costs what CIFAR-10 costs."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
-    np.savez(folder / "images.npz", images=images, target=np.arange(1000) % 10)
-    (folder / "study.yaml").write_text(STUDY)
-    Study.load(folder / "study.yaml").run(folder / "run")
+    pixels = rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
+    np.savez(folder / "images.npz", images=pixels, target=np.arange(images) % 10)
+    lines = [f"  {name}: {severities}\n" for name, severities in conditions.items()]
+    (folder / "study.yaml").write_text(STUDY + "".join(lines))
+    return Study.load(folder / "study.yaml")
+
+
+def random_run(folder: Path) -> Path:
+    """Return a run of such a study."""
+    random_study(folder, CONDITIONS).run(folder / "run")
     return folder / "run"
 
 
@@ -71,7 +76,7 @@ def main() -> None:
     parser.add_argument("run", nargs="?", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        compare(arguments.run or synthetic_run(Path(folder)))
+        compare(arguments.run or random_run(Path(folder)))
 
 
 def compare(run: Path) -> None:
@@ -95,7 +100,7 @@ def compare(run: Path) -> None:
     def bare(condition: Condition) -> float:
         start = time.perf_counter()
         for positions, pixels in images.batches(batch):
-            corrupt(
+            corrupt_batch(
                 pixels,
                 condition,
                 preset=inputs.preset(images),

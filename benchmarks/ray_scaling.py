@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from passes import random_study
 
 from shrinkproof.engines.holding import held
 from shrinkproof.engines.inline import Inline
@@ -33,27 +33,7 @@ from shrinkproof.engines.ray import Ray
 from shrinkproof.environment import usable_cores
 from shrinkproof.study import Study
 
-STUDY = """
-study: scaling
-models:
-  resnet20:
-    use: cifar:resnet20
-    preprocess: {mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}
-    seen: []
-data:
-  calibrate: {use: arrays:images.npz, count: 64}
-  split: {from: arrays:images.npz, report: rest}
-  preset: cifar
-  batch: 250
-recipes:
-  prune{ratio}:
-    grid: {ratio: [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]}
-    steps: [{prune.weights: {ratio: "{ratio}"}}]
-conditions:
-  gaussian_noise: [1, 2, 3, 4, 5]
-  contrast: [1, 2, 3, 4, 5]
-  jpeg_compression: [1, 2, 3, 4, 5]
-"""
+CONDITIONS = {name: [1, 2, 3, 4, 5] for name in ("gaussian_noise", "contrast", "jpeg_compression")}
 
 
 class Counting:
@@ -83,11 +63,7 @@ class Counting:
 
 def prepared(folder: Path, images: int) -> Study:
     """Return a study that needs no data; its candidates are prepared in ``folder/run``."""
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
-    np.savez(folder / "images.npz", images=pixels, target=np.arange(images) % 10)
-    (folder / "study.yaml").write_text(STUDY)
-    study = Study.load(folder / "study.yaml")
+    study = random_study(folder, CONDITIONS, images)
     study.run(folder / "run", stage="prepare")
     return study
 

@@ -1,10 +1,10 @@
 """Wall time of a whole study over its bare forward passes, and over what a user does today.
 
-    python benchmarks/study_time.py            32 and 224 pixels, about an hour
+    python benchmarks/study_time.py            32 and 224 pixels, some forty minutes
     python benchmarks/study_time.py --small    a quick look: fixed costs weigh far more
 
 Eight candidates that need no training, the 15 common corruptions at severity 3 and clean images:
-a ResNet-20 on 2,000 images of 32 pixels, a MobileNetV2 on 200 images of 224 pixels. For each:
+a ResNet-20 on 1,000 images of 32 pixels, a MobileNetV2 on 100 images of 224 pixels. For each:
 
 (a) ``Study.run`` in one process, everything included, stage by stage, over the sum of the bare
     forward passes of the same networks: the same files, runtime and batches on one thread, inputs
@@ -132,10 +132,10 @@ class Setting:
 
 
 SETTINGS: Final = {
-    32: Setting(32, "cifar:resnet20", '["layer*.conv1"]', 10, "cifar", 2000, 128, 128, 10_000),
+    32: Setting(32, "cifar:resnet20", '["layer*.conv1"]', 10, "cifar", 1000, 128, 128, 10_000),
     224: Setting(
         *(224, "torchvision:mobilenet_v2/none", '["features.*.conv.0.0"]', 1000, "imagenet"),
-        *(200, 8, 8, 50_000),
+        *(100, 8, 8, 50_000),
     ),
 }
 SMALL: Final = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +28,7 @@ def run_demo(folder: Path, progress: Progress, task: Task = "classification") ->
     from shrinkproof.demo import classification, detection
     from shrinkproof.engines.inline import Inline
     from shrinkproof.engines.processes import Processes
+    from shrinkproof.environment import usable_cores
     from shrinkproof.errors import UsageError
     from shrinkproof.spec import load_study_spec
     from shrinkproof.store import Store
@@ -47,7 +47,7 @@ def run_demo(folder: Path, progress: Progress, task: Task = "classification") ->
     store.write_text(file, chosen.STUDY)
     study = Study.load(file)
     chosen.BASELINE.train(study, store, progress)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     engine = Processes(workers=min(cores, 8)) if cores > 1 else Inline()
     results = study.run(folder, engine=engine, progress=progress)
     if study.spec.certify is not None:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import pydantic
 
 from shrinkproof.engines.inline import attempt
+from shrinkproof.environment import usable_cores
 from shrinkproof.records import Failure
 from shrinkproof.registry import Strings, component
 
@@ -74,7 +75,7 @@ class Processes:
     @property
     def beside(self) -> int:
         """Number of processes."""
-        return self.workers or len(self.devices) or os.cpu_count() or 1
+        return self.workers or len(self.devices) or usable_cores()
 
     def map(self, work: Callable[[A], B], items: Iterable[A]) -> Iterator[tuple[A, B | Failure]]:
         """Yield every item once with its result, as results come in."""

@@ -107,13 +107,15 @@ def _check_unchanged(run: Path, model: str, loaded: LoadedModel) -> None:
 @functools.lru_cache(maxsize=1)
 def workplace(run: str) -> Workplace:
     """Return the workplace of a run; a process works on one run at a time."""
+    import cv2
     import torch
 
     store = Store(Path(run))
     inputs = Inputs.from_json(store.read_json("inputs.json"))
     splits = (store.read_json("data.json") or {}).get("splits", {})
     planned = {name: split["fingerprint"] for name, split in splits.items()}
-    torch.set_num_threads(inputs.spec.threads)
+    for limit in (torch.set_num_threads, cv2.setNumThreads):
+        limit(inputs.spec.threads)
     _keep_bars_in_process()
     return Workplace(Path(run), inputs, planned)
 
