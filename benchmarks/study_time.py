@@ -17,6 +17,7 @@ a ResNet-20 on 1,000 images of 32 pixels, a MobileNetV2 on 100 images of 224 pix
     measuring stage of (a) in one process and in one for each core, as ``shrinkproof run`` does.
     Goal: 5x.
 (c) two processes against one, measuring the same candidates. Goal: 1.7x.
+(d) two processes that measure the PyTorch form in bfloat16, and compare it with float32.
 
 What happens once (preparing and exporting candidates, planning, the summary and the page's
 pictures) does not grow with conditions; it is printed in seconds and as a share of a study with
@@ -58,7 +59,6 @@ from shrinkproof.study import Study
 from shrinkproof.study.progress import Silence
 from shrinkproof.torchvision_ops import ensure
 
-TURNS: Final = 3
 SEVERITY: Final = 3
 GOAL, GOAL_OF_USERS, GOAL_OF_TWO = 1.10, 5.0, 1.7
 
@@ -94,6 +94,11 @@ recipes:
     steps: [{{quantize.weights: {{format: int4}}}}]
 conditions:
 {conditions}
+"""
+BFLOAT16 = """
+measure:
+  form: twin
+  inference: {precision: bfloat16}
 """
 
 
@@ -159,8 +164,8 @@ class Stages(Silence):
         raise RuntimeError(message)
 
 
-def write_study(folder: Path, setting: Setting) -> Study:
-    """Return a study that needs no data set."""
+def write_study(folder: Path, setting: Setting) -> tuple[Study, Study]:
+    """Return a study that needs no data set, as it is and in bfloat16."""
     from corruptions import textured
 
     for name, count in (("images", setting.images), ("calibrate", 32)):
@@ -176,8 +181,9 @@ def write_study(folder: Path, setting: Setting) -> Study:
         np.savez(folder / f"{name}.npz", images=images, target=target, classes=names)
     lines = [f"  {name}: [{SEVERITY}]" for name in setting.corruptions]
     values = {**vars(setting), "conditions": "\n".join(lines)}
-    (folder / "study.yaml").write_text(STUDY.format(**values))
-    return Study.load(folder / "study.yaml")
+    (folder / "study.yaml").write_text(text := STUDY.format(**values))
+    (folder / "bfloat16.yaml").write_text(text + BFLOAT16)
+    return Study.load(folder / "study.yaml"), Study.load(folder / "bfloat16.yaml")
 
 
 @dataclass(frozen=True)
@@ -287,9 +293,18 @@ def run(study: Study, folder: Path, workers: int) -> tuple[Results, Stages, floa
     return results, stages, time.perf_counter() - start
 
 
-def compare(setting: Setting, photos: Path, folder: Path) -> Iterator[str]:
+def measuring(study: Study, folder: Path, name: str, workers: int) -> float:
+    """Return the seconds of measuring the candidates that are prepared in ``folder/run``."""
+    again = folder / name
+    shutil.copytree(folder / "run" / "candidates", again / "candidates")
+    seconds = run(study, again, workers)[1].seconds
+    shutil.rmtree(again)
+    return seconds["measure"] + seconds.get("verify", 0.0)
+
+
+def compare(setting: Setting, photos: Path, folder: Path, count_turns: int) -> Iterator[str]:
     """Yield the lines of one image size."""
-    study = write_study(folder, setting)
+    study, rounded = write_study(folder, setting)
     results, stages, wall = run(study, folder / "run", 1)
     networks = networks_of(results, study)
     batch = study.inputs.batch_of(study.inputs.splits(["report"]).sets["report"])
@@ -298,19 +313,17 @@ def compare(setting: Setting, photos: Path, folder: Path) -> Iterator[str]:
         f"\n{setting.side} pixels: {count} candidates of {setting.network}, {setting.images:,} "
         f"images in batches of {batch}, {passes} passes"
     )
-    measured = {workers: [] for workers in (1, 2)}
+    ways = ((study, 1), (study, 2), (rounded, 2))
+    measured: list[list[float]] = [[] for _ in ways]
     turns: list[tuple[float, float]] = []
-    for turn in range(TURNS):
-        for workers, seconds in measured.items():
-            again = folder / f"run{turn}-{workers}"
-            shutil.copytree(folder / "run" / "candidates", again / "candidates")
-            seconds.append(run(study, again, workers)[1].seconds["measure"])
-            shutil.rmtree(again)
+    for turn in range(count_turns):
+        for way, ((chosen, workers), seconds) in enumerate(zip(ways, measured, strict=True)):
+            seconds.append(measuring(chosen, folder, f"turn{turn}-{way}", workers))
         turns.append(bare(networks, setting, batch))
     files, twins = (statistics.median(t[k] for t in turns) for k in (0, 1))
     # The clean images are also shown to the PyTorch form of each candidate.
     forwards = passes * files + twins
-    one, two = (statistics.median(seconds) for seconds in measured.values())
+    one, two, fast = map(statistics.median, measured)
     spent = sum(stages.seconds.values())
     yield f"  bare forward passes {forwards:.1f} s (files {passes} x {files:.2f} s, PyTorch once)"
     yield f"  measuring, 1 process  {one:8.1f} s  {one / forwards:6.3f} x bare (goal {GOAL})"
@@ -324,11 +337,12 @@ def compare(setting: Setting, photos: Path, folder: Path) -> Iterator[str]:
         f"is {100 * once / large:.1f} % of five severities and {setting.full:,} images"
     )
     yield f"  measuring, 2 processes{two:8.1f} s  {one / two:6.2f} x faster (goal {GOAL_OF_TWO})"
-    yield from against_users(networks, setting, photos, one, two)
+    yield f"  the same in bfloat16  {fast:8.1f} s  {two / fast:6.2f} x faster than float32"
+    yield from against_users(networks, setting, photos, one, two, fast)
 
 
 def against_users(
-    networks: Networks, setting: Setting, photos: Path, one: float, two: float
+    networks: Networks, setting: Setting, photos: Path, one: float, two: float, fast: float
 ) -> Iterator[str]:
     """Yield how much faster the measuring stage is than the loops of today."""
     predictions = len(networks.sessions) * len(setting.conditions) * setting.images
@@ -340,7 +354,8 @@ def against_users(
         )
         yield (
             f"  script with {name:<12}{theirs:7.1f} s, scaled from {setting.seen} images: "
-            f"{theirs / one:.1f}x one process, {theirs / two:.1f}x two (goal {GOAL_OF_USERS:g}x)"
+            f"{theirs / one:.1f}x one process, {theirs / two:.1f}x two (goal {GOAL_OF_USERS:g}x), "
+            f"{theirs / fast:.1f}x two in bfloat16"
         )
 
 
@@ -359,12 +374,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", type=int, nargs="+", default=[32, 224], choices=SETTINGS)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # the opponents' libraries warn about each other
     for side in arguments.sides:
         with tempfile.TemporaryDirectory() as folder:
             setting = (SMALL if arguments.small else SETTINGS)[side]
-            for line in compare(setting, frost_photos(), Path(folder)):
+            for line in compare(setting, frost_photos(), Path(folder), arguments.turns):
                 print(line)
                 sys.stdout.flush()
 

@@ -11,6 +11,8 @@ from shrinkproof.errors import StoreError
 from shrinkproof.records import Failure
 from shrinkproof.store import Store
 from shrinkproof.study import Study
+from shrinkproof.study.work.preparing import Preparation, prepare
+from shrinkproof.study.work.workplace import forget_workplace
 
 from ..study_builder import STUDY, rewrite_study
 from .runs import (
@@ -80,25 +82,49 @@ def test_a_failure_that_the_other_repairs_meanwhile_is_none(
     assert store.failures().keys() == {"bb"}
 
 
+@pytest.mark.parametrize("stage", ["prepare", "measure"])
 def test_another_study_in_the_directory_ends_the_first_one(
-    finished_run: Path, run_copy: Path
+    finished_run: Path, run_copy: Path, stage: str
 ) -> None:
     forget(run_copy, shards_of(run_copy)[:3])
+    store = Store(run_copy)
+    if stage == "prepare":
+        shutil.rmtree(store.candidate(store.read_plan()[0][1].key))
     kept = finished(run_copy)
     other = rewrite_study(
         Path(shutil.copytree(finished_run.parent / "study", run_copy.parent / "study"))
         / "study.yaml",
         STUDY.replace("batch: 32\nrecipes", "batch: 16\nrecipes"),
     )
-    store = Store(run_copy)
 
     class Usurped(Told):
-        def begin(self, stage: str, total: int) -> None:
-            super().begin(stage, total)
-            store.write_json("inputs.json", Study.load(other).inputs.as_json())
+        def begin(self, name: str, total: int) -> None:
+            super().begin(name, total)
+            if name == stage:
+                store.write_json("inputs.json", Study.load(other).inputs.as_json())
 
     with pytest.raises(StoreError, match="must be of one study at a time"):
         study_of(run_copy).run(run_copy, progress=Usurped())
-    assert finished(run_copy) == kept
+    now = finished(run_copy)
+    new = [name for name in now.keys() - kept.keys() if not name.startswith("candidates/")]
+    assert kept.items() <= now.items()
+    assert not new, "a number is kept that may be the other study's"
     Study.load(file_of(finished_run)).run(run_copy)
     assert_repaired(run_copy, finished_run, kept)
+
+
+def test_a_candidate_that_the_other_study_does_not_want_is_not_kept(
+    run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker may have read the other study's data; keys hold everything that decides."""
+    store = Store(run_copy)
+    candidates = store.read_candidates()
+    made = next(candidate for candidate in candidates if candidate.label.endswith("/cluster8"))
+    shutil.rmtree(store.candidate(made.key))
+    monkeypatch.setattr(
+        Store, "read_candidates", lambda self: tuple(c for c in candidates if c != made)
+    )
+    with pytest.raises(StoreError, match="another study has been run in that directory meanwhile"):
+        prepare(Preparation(str(run_copy), made))
+    forget_workplace()
+    assert not store.has_candidate(made.key)
