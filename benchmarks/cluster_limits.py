@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--start-s", type=float, default=20.0)
     parser.add_argument("--disk-gb-s", type=float, default=1.0)
     parser.add_argument("--driver-ms", type=float, default=20.0)
-    parser.add_argument("--summary-s", type=float, default=1.8)
+    parser.add_argument("--summary-s", type=float, default=1.45)
     parser.add_argument("--plan-s", type=float, default=60.0)
     a = parser.parse_args()
     for name, milliseconds, beside in zip(
