@@ -147,11 +147,9 @@ def test_predictions_that_do_not_fit_are_explained_and_leave_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @own_mounts
-@pytest.mark.parametrize(
-    "size",
-    [pytest.param(n, marks=[] if n == 600 else pytest.mark.long) for n in (40, 200, 400, 600)],
-)
+@pytest.mark.parametrize("size", [40, 200, 400, 600])
 def test_a_full_disk_that_is_freed(finished_run: Path, tmp_path: Path, size: int) -> None:
     (disk := tmp_path / "disk").mkdir()
     words = command(file_of(finished_run), disk / "run", workers=0)

@@ -24,6 +24,7 @@ def wait_for_ever(limit: AbstractContextManager[None]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_probe_measures_everything_that_the_study_has(study_file: Path) -> None:
     rewrite_study(study_file, EXPLAINED)
     study = Study.load(study_file)

@@ -228,6 +228,7 @@ def test_a_twin_that_is_prepared_later_is_looked_at_then(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_processes_give_the_same_bits(explained_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(explained_run, tmp_path / "run"))
     for name in ("saliency", "cells"):
