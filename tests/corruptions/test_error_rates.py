@@ -63,6 +63,7 @@ def test_without_randomness_the_errors_must_be_the_same(script) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(
     not (DATA / "reference_cifar_c").is_dir(),
     reason=f"development data are absent: no outputs of the original generator in {DATA}",
