@@ -121,7 +121,9 @@ def _apart(
 ) -> NDArray[np.float32]:
     """Return logits below huge largest ones, which adding a difference has rounded up to these."""
     is_lost = (half < 0) & (logits == top)
-    return np.where(is_lost, np.nextafter(top, np.float32(-np.inf)), logits)
+    with np.errstate(over="ignore"):  # below the lowest number of all, where nothing can be lost
+        lower = np.nextafter(top, np.float32(-np.inf))
+    return np.where(is_lost, lower, logits)
 
 
 def _blocks(count: int, num_classes: int) -> Iterator[slice]:
