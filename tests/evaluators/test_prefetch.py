@@ -120,8 +120,13 @@ def test_ctrl_c_ends_the_wait_for_a_batch() -> None:
         time.sleep(0.2)
         yield 1
 
-    with pytest.raises(KeyboardInterrupt):
-        next(read_ahead(slow()))  # type: ignore[arg-type]
+    # Where the tests were started in the background, interrupts are ignored otherwise.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(read_ahead(slow()))  # type: ignore[arg-type]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_thread_treats_floating_point_errors_as_its_caller() -> None:
