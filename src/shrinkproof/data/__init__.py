@@ -12,6 +12,7 @@ DATA: Final = Registry(
     {
         "arrays": "shrinkproof.data.arrays:Arrays",
         "cifar10": "shrinkproof.data.cifar:Cifar10",
+        "cifar100": "shrinkproof.data.cifar:Cifar100",
         "coco": "shrinkproof.data.coco:Coco",
         "digit-scenes": "shrinkproof.data.digit_scenes:DigitScenes",
         "digits": "shrinkproof.data.digits:Digits",

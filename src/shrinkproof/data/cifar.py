@@ -68,6 +68,27 @@ CIFAR10: Final = Layout(
     ),
 )
 
+_FINE: Final = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly
+camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile
+cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard lamp
+lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse mushroom oak_tree
+orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine possum
+rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
+squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train
+trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+CIFAR100: Final = Layout(
+    name="cifar100",
+    python=("cifar-100-python", {"train": ("train",), "test": ("test",)}),
+    binary=("cifar-100-binary", {"train": ("train.bin",), "test": ("test.bin",)}),
+    counts={"train": 50_000, "test": 10_000},
+    label="fine_labels",
+    label_bytes=2,
+    classes=tuple(_FINE.split()),
+)
+
 
 @component
 class Cifar10:
@@ -97,6 +118,36 @@ class Cifar10:
             DataError: the place of the files is unknown, or they are missing or damaged.
         """
         return read_cifar(CIFAR10, rest, roots)
+
+
+@component
+class Cifar100:
+    """CIFAR-100: 50,000 training and 10,000 test images of 32 x 32 pixels, 100 fine classes.
+
+    Reference ``cifar100:train`` or ``cifar100:test``; the index of an image is its position in the
+    official order. Reads the python and the binary version; the 20 coarse classes are not read.
+
+    Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+    """
+
+    name: ClassVar[str] = "cifar100"
+    version: ClassVar[int] = 1
+
+    def present(self, rest: str, roots: Mapping[str, Path]) -> None:
+        """Check that the files of the split exist.
+
+        Raises:
+            DataError: the place of the files is unknown, or one is missing.
+        """
+        _find(CIFAR100, _split_name(CIFAR100, rest), roots)
+
+    def load(self, rest: str, roots: Mapping[str, Path]) -> ImageSet:
+        """Return one split in the official order.
+
+        Raises:
+            DataError: the place of the files is unknown, or they are missing or damaged.
+        """
+        return read_cifar(CIFAR100, rest, roots)
 
 
 def read_cifar(layout: Layout, split: str, roots: Mapping[str, Path]) -> ImageSet:

@@ -18,5 +18,6 @@ MODELS: Final = Registry(
         "onnx": "shrinkproof.models.onnx_source:Onnx",
         "timm": "shrinkproof.models.timm_source:Timm",
         "torchvision": "shrinkproof.models.torchvision_source:Torchvision",
+        "upsampled": "shrinkproof.models.upsampled_source:Upsampled",
     },
 )

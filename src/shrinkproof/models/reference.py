@@ -36,7 +36,7 @@ class ModelSpec:
     Attributes:
         use: the reference, ``scheme:rest``: ``checkpoint:PATH``,
             ``import:package.module:function``, ``timm:NAME``, ``torchvision:NAME/WEIGHTS``,
-            ``cifar:NAME`` or ``onnx:FILE``.
+            ``cifar:NAME``, ``upsampled:NAME/WEIGHTS`` or ``onnx:FILE``.
         arch: the network that a checkpoint's weights belong to, itself a reference:
             ``cifar:resnet20``, ``torchvision:resnet18``, ``timm:NAME``,
             ``import:package.module:function``. Only for ``checkpoint:``.

@@ -116,6 +116,19 @@ class Torchvision:
             fingerprint=self.fingerprint(rest, settings, roots),
         )
 
+    def classifier(self, rest: str) -> nn.Module:
+        """Return a classifier with all its layers, with its weights or freshly drawn ones.
+
+        Raises:
+            UnknownNameError: the network or the weights are not known.
+            MissingExtraError: torchvision is absent or broken.
+            ModelError: the weights cannot be loaded.
+        """
+        name, wanted = _parts(rest)
+        if wanted == NONE:
+            return self.build_for(rest, None, {}, SQUARE)
+        return _pretrained(rest, name, _weights(name, wanted))
+
     def arch_identity(self, rest: str, roots: Mapping[str, Path]) -> Json:  # noqa: ARG002
         """Return the network's name and torchvision's version.
 

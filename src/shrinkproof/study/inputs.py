@@ -21,7 +21,7 @@ from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.spec.inference import auto_batch
 from shrinkproof.stored import open_stored
 
-KNOWN_ROOTS: Final = ("cifar10", "frost_dir", "weights")
+KNOWN_ROOTS: Final = ("cifar10", "cifar100", "frost_dir", "weights")
 """Places that built-in references are looked up in; each may be set by an environment variable."""
 
 
