@@ -11,7 +11,7 @@ from shrinkproof.cli.application import app
 
 COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "certify": ("DIR", "--engine", "--json", "--ledger"),
-    "check": ("STUDY", "--load", "--root"),
+    "check": ("STUDY", "--load", "--root", "--scale"),
     "compare": ("A", "B", "DIR", "--csv", "--json", "--with"),
     "compress": (
         "MODEL", "STEP", "--calibrate", "--json", "--out/-o", "--root", "--seed", "--select",
@@ -41,12 +41,14 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "kit": ("DIR", "--condition", "--limit", "--out/-o", "--split"),
     "list": ("KIND", "--json"),
     "pareto": ("DIR", "--csv", "--json", "--maximize", "--minimize"),
-    "plan": ("STUDY", "--json", "--limit", "--no-probe", "--out", "--root", "--workers"),
+    "plan": (
+        "STUDY", "--json", "--limit", "--no-probe", "--out", "--root", "--scale", "--workers",
+    ),
     "report": ("DIR", "--out/-o"),
     "results": ("DIR", "--csv", "--json"),
     "run": (
-        "STUDY", "--engine", "--limit", "--no-retry", "--only", "--out", "--root", "--shard",
-        "--stage", "--workers",
+        "STUDY", "--engine", "--limit", "--no-retry", "--only", "--out", "--root", "--scale",
+        "--shard", "--stage", "--workers",
     ),
     "schema": (),
     "score": ("DIR", "--engine", "--metric"),
@@ -63,6 +65,7 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_CERTIFY_LEDGER",
         "SHRINKPROOF_CHECK_LOAD",
         "SHRINKPROOF_CHECK_ROOT",
+        "SHRINKPROOF_CHECK_SCALE",
         "SHRINKPROOF_COMPARE_CSV",
         "SHRINKPROOF_COMPARE_JSON",
         "SHRINKPROOF_COMPARE_OTHER",
@@ -133,6 +136,7 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_PLAN_NO_PROBE",
         "SHRINKPROOF_PLAN_OUT",
         "SHRINKPROOF_PLAN_ROOT",
+        "SHRINKPROOF_PLAN_SCALE",
         "SHRINKPROOF_PLAN_WORKERS",
         "SHRINKPROOF_REPORT_OUT",
         "SHRINKPROOF_RESULTS_CSV",
@@ -143,6 +147,7 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_RUN_ONLY",
         "SHRINKPROOF_RUN_OUT",
         "SHRINKPROOF_RUN_ROOT",
+        "SHRINKPROOF_RUN_SCALE",
         "SHRINKPROOF_RUN_SHARD",
         "SHRINKPROOF_RUN_STAGE",
         "SHRINKPROOF_RUN_WORKERS",
@@ -159,7 +164,7 @@ ENVIRONMENT: Final = frozenset(
     }
 )
 
-MOST: Final = 9
+MOST: Final = 10
 """Options of one command; knobs belong to the study file."""
 
 

@@ -17,6 +17,10 @@ Limit = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Evaluate on a stratified subset of N images per split."),
 ]
+Scale = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Which of the scales that the study file offers."),
+]
 Root = Annotated[
     list[str] | None,
     typer.Option(

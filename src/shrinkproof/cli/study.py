@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from shrinkproof.cli import DONE, UNFINISHED
-from shrinkproof.cli.options import AsCsv, AsJson, Limit, Root, RunFolder, StudyFile, roots
+from shrinkproof.cli.options import AsCsv, AsJson, Limit, Root, RunFolder, Scale, StudyFile, roots
 from shrinkproof.cli.output import print_csv, print_json
 from shrinkproof.errors import UsageError
 
@@ -27,12 +27,13 @@ def check(
             help="Also read the data, build each model, and run every recipe on a few images.",
         ),
     ] = False,
+    scale: Scale = None,
     root: Root = None,
 ) -> int:
     """Check a study file: names, fields, needs, splits, files present; --load reads them."""
     from shrinkproof.study import Study
 
-    found = Study.load(study, roots=roots(root))
+    found = Study.load(study, roots=roots(root), scale=scale)
     found.inputs.check_present()
     spec = found.spec
     recipes, conditions = len(spec.candidate_recipes()), len(spec.conditions_list())
@@ -60,6 +61,7 @@ def plan(
         bool,
         typer.Option("--no-probe", help="Measure nothing: no estimate of time and memory."),
     ] = False,
+    scale: Scale = None,
     limit: Limit = None,
     root: Root = None,
     json: AsJson = False,
@@ -72,7 +74,7 @@ def plan(
     from shrinkproof.study.estimate import estimate_study, work_of
 
     start = time.perf_counter()
-    found = Study.load(study, roots=roots(root), limit=limit)
+    found = Study.load(study, roots=roots(root), limit=limit, scale=scale)
     wanted = found.plan()
     planned = time.perf_counter() - start
     work = work_of(found.spec, wanted, None if out is None else Store.open(out))
@@ -106,7 +108,8 @@ def plan(
 def run(
     study: StudyFile,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Run directory; default runs/<study>.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Run directory; default runs/<study>[-<scale>]."),
     ] = None,
     engine: Annotated[
         str, typer.Option(help="inline, processes, ray, or auto: inline or processes.")
@@ -119,6 +122,7 @@ def run(
         str | None,
         typer.Option(metavar="PATTERN", help="Only recipes whose model/recipe matches."),
     ] = None,
+    scale: Scale = None,
     limit: Limit = None,
     root: Root = None,
     no_retry: Annotated[
@@ -138,8 +142,8 @@ def run(
     from shrinkproof.cli.tables import print_outcome
     from shrinkproof.study import Study
 
-    found = Study.load(study, roots=roots(root), limit=limit)
-    folder = out or Path("runs") / found.spec.study
+    found = Study.load(study, roots=roots(root), limit=limit, scale=scale)
+    folder = out or Path("runs") / found.spec.full_name
     chosen = engine_of(engine, workers, found.spec.threads, found.spec.measure.inference.device)
     if stage is not None or shard is not None:
         from shrinkproof.cli.stages import print_stage

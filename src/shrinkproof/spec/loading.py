@@ -29,6 +29,7 @@ from shrinkproof.spec.inference import InferenceSpec, check_inference
 from shrinkproof.spec.problems import Problems, shown, unknown
 from shrinkproof.spec.recipes import NAME, NAME_RULE, RecipeCheck, RecipeSpec
 from shrinkproof.spec.saliency import SaliencyCheck, SaliencySpec
+from shrinkproof.spec.scales import at_scale
 from shrinkproof.spec.schema import (
     SCORES,
     ConditionSet,
@@ -58,7 +59,7 @@ def load_study_spec(path_or_text: FilePath | str, *, filename: str | None = None
     if isinstance(text, FilePath) or "\n" not in text:
         filename = filename or str(text)
         text = _read(FilePath(text), filename)
-    return _Loading(parse(text, filename or "study.yaml")).spec()
+    return _Loading(at_scale(parse(text, filename or "study.yaml"))).spec()
 
 
 def _read(path: FilePath, filename: str) -> str:

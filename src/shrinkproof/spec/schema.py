@@ -18,6 +18,7 @@ from shrinkproof.spec.certify import CertifySpec
 from shrinkproof.spec.inference import InferenceSpec
 from shrinkproof.spec.recipes import RecipeSpec, build_recipes
 from shrinkproof.spec.saliency import SaliencySpec
+from shrinkproof.spec.scales import ScaleSpec
 from shrinkproof.spec.tolerance import ToleranceField
 
 Severity = Annotated[int, Field(ge=1, le=5)]
@@ -277,6 +278,8 @@ class StudySpec:
         select: how one candidate is chosen; None where the study only measures.
         certify: what is promised of new images, and which candidates are tested for it; None where
             nothing is.
+        scale: which of the scales the study is run at; empty where it has none.
+        scales: name -> what a smaller or larger form of the study changes.
     """
 
     study: str
@@ -293,6 +296,19 @@ class StudySpec:
     threads: Positive = 1
     select: SelectSpec | None = None
     certify: CertifySpec | None = None
+    scale: str = ""
+    scales: dict[str, ScaleSpec] = Field(default_factory=dict)
+
+    @property
+    def full_name(self) -> str:
+        """Name of the study, and of its scale behind it."""
+        return f"{self.study}-{self.scale}" if self.scale else self.study
+
+    @property
+    def scale_note(self) -> str:
+        """What is smaller or larger at the chosen scale, for every table; empty without scales."""
+        said = self.scales[self.scale].says if self.scale else ""
+        return f"scale {self.scale}: {said}" if said else ""
 
     @property
     def quality(self) -> str:

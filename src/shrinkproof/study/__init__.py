@@ -38,6 +38,7 @@ class Study:
         *,
         roots: Mapping[str, Path] | None = None,
         limit: int | None = None,
+        scale: str | None = None,
     ) -> Study:
         """Return the study of a file, checked.
 
@@ -46,11 +47,12 @@ class Study:
             roots: named places of data and weights, for example ``{"cifar10": Path(...)}``;
                 they precede the environment variables ``SHRINKPROOF_<NAME>``.
             limit: evaluate on at most so many images per measuring split; None for all.
+            scale: which of the file's scales; None takes what the file says.
 
         Raises:
             SpecError: the file is wrong; every problem has a line.
         """
-        study = cls(Inputs.load(Path(path), roots=roots, limit=limit))
+        study = cls(Inputs.load(Path(path), roots=roots, limit=limit, scale=scale))
         _ = study.spec
         return study
 

@@ -19,6 +19,7 @@ from shrinkproof.models.reference import fingerprint
 from shrinkproof.records import SPLITS, Json
 from shrinkproof.spec import StudySpec, load_study_spec
 from shrinkproof.spec.inference import auto_batch
+from shrinkproof.spec.scales import with_scale
 from shrinkproof.stored import open_stored
 
 KNOWN_ROOTS: Final = ("cifar10", "cifar100", "frost_dir", "weights")
@@ -45,15 +46,21 @@ class Inputs:
 
     @classmethod
     def load(
-        cls, path: Path, *, roots: Mapping[str, Path] | None = None, limit: int | None = None
+        cls,
+        path: Path,
+        *,
+        roots: Mapping[str, Path] | None = None,
+        limit: int | None = None,
+        scale: str | None = None,
     ) -> Inputs:
-        """Return the inputs of a study file on disk.
+        """Return the inputs of a study file on disk, at a scale where one is chosen.
 
         Raises:
             SpecError: the file cannot be read.
         """
+        text = _read(path)
         return cls(
-            text=_read(path),
+            text=text if scale is None else with_scale(text, scale),
             folder=path.resolve().parent,
             roots={**roots_of_environment(), **(roots or {})},
             limit=limit,

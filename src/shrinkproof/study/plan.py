@@ -206,6 +206,7 @@ class _Planner:
                 for name, s in self.data.sets.items()
             },
             (
+                *filter(None, [self.spec.scale_note]),
                 *self.data.notes,
                 *self._world_notes(),
                 *self._stopping_notes(candidates),

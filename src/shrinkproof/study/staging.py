@@ -132,6 +132,7 @@ class Portion:
         words = ["shrinkproof", "run", inputs.filename, "--out", str(self.out)]
         for name, path in inputs.roots.items():
             words += ["--root", f"{name}={path}"] if known.get(name) != path else []
+        words += ["--scale", inputs.spec.scale] if inputs.spec.scale else []
         words += [] if inputs.limit is None else ["--limit", str(inputs.limit)]
         words += [] if self.only is None else ["--only", self.only]
         words += [] if stage is None else ["--stage", stage]
