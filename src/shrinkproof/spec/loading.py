@@ -101,7 +101,7 @@ class _Loading:
         self._check_names()
         self._check_models(fields["models"])
         self._check_data(fields.get("data"))
-        RecipeCheck(self.problems, self._splits()).check(fields["recipes"])
+        self._check_recipes(fields["recipes"])
         scores = self._scores()
         measure = fields["measure"] if "measure" in fields else MeasureSpec()
         if measure is not None and scores is not None:
@@ -215,6 +215,15 @@ class _Loading:
                 self.problems.add((*path, "classes"), "must be at least 2, got 1")
             if model.arch:
                 self._check_scheme((*path, "arch"), model.arch, MODELS)
+
+    def _check_recipes(self, recipes: Mapping[str, RecipeSpec]) -> None:
+        RecipeCheck(self.problems, self._splits()).check(recipes)
+        known = self._mapping("models")
+        for name, recipe in recipes.items():
+            for position, model in enumerate(recipe.models):
+                if model not in known:
+                    path: Path = ("recipes", name, "models", position)
+                    self.problems.add(path, unknown(f"unknown model {model!r}", model, known))
 
     def _check_scheme(self, path: Path, reference: str, registry: Registry) -> None:
         """Check ``scheme:rest``, written at the path itself or as ``use`` below it."""

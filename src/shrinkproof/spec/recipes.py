@@ -17,7 +17,7 @@ from shrinkproof.compressors.order import order_problem
 from shrinkproof.errors import ShrinkproofError
 from shrinkproof.protocols import Needs
 from shrinkproof.records import Json
-from shrinkproof.registry import component
+from shrinkproof.registry import Strings, component
 from shrinkproof.spec.document import MISSING, Path
 from shrinkproof.spec.problems import Problems, shown, unknown
 from shrinkproof.spec.recipe_sets import RECIPE_SETS
@@ -52,12 +52,18 @@ class RecipeSpec:
         use: a named set of recipes instead of steps; ``{variant}`` in the name takes the name of
             each of them.
         settings: of the named set; values of the grid as in steps.
+        models: names of the models it is for; all of them where it is left out.
     """
 
     grid: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict)
     steps: tuple[str | dict[str, Any], ...] = ()
     use: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
+    models: Strings = ()
+
+    def is_for(self, model: str) -> bool:
+        """Return whether it is for a model."""
+        return not self.models or model in self.models
 
     def combinations(self) -> Iterator[dict[str, Scalar]]:
         """Yield every combination of the grid, the last name varying fastest."""

@@ -316,15 +316,19 @@ class StudySpec:
         is_detection = self.task == "detection"
         return precision_of(self.measure.scores) if is_detection else "accuracy.top1"
 
-    def candidate_recipes(self) -> dict[str, tuple[Any, ...]]:
+    def candidate_recipes(self, model: str | None = None) -> dict[str, tuple[Any, ...]]:
         """Return the steps of every recipe by full name, in the order of the study file.
+
+        Args:
+            model: only the recipes for this model; all of them without it.
 
         Raises:
             SpecError: a step is not registered.
             PluginError: the plugin behind a step is broken.
             pydantic.ValidationError: a setting is wrong.
         """
-        return build_recipes(self.recipes)
+        recipes = self.recipes.items()
+        return build_recipes({n: r for n, r in recipes if model is None or r.is_for(model)})
 
     def conditions_list(self) -> tuple[Condition, ...]:
         """Return what is measured: clean first, then the order of the file, each once."""

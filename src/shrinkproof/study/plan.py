@@ -258,7 +258,7 @@ class _Planner:
     def _candidates(self, model: str, identity: str) -> Iterator[Candidate]:
         baseline = self._candidate(model, identity, "baseline", "baseline", ())
         yield baseline
-        recipes = self.spec.candidate_recipes()
+        recipes = self.spec.candidate_recipes(model)
         if recipes and self.spec.models[model].scheme == "onnx":
             raise SpecError(
                 [

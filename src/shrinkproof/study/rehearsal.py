@@ -47,7 +47,7 @@ def rehearse(study: Study) -> Iterator[str]:
             if split in sets:
                 check_fit(base, sets[split], name)
         yield f"models.{name}: {base.num_classes} classes, input {base.input_shape}"
-        for recipe, steps in {"baseline": (), **study.spec.candidate_recipes()}.items():
+        for recipe, steps in {"baseline": (), **study.spec.candidate_recipes(name)}.items():
             start = time.perf_counter()
             _try(study, base, sets, steps)
             yield f"{name}/{recipe}: works, {time.perf_counter() - start:.1f} s"
