@@ -32,7 +32,8 @@ class Clustering:
     Attributes:
         levels: number of values of a tensor, 2 to 256; 16 fit into 4 bits, 256 into 8.
         initialization: where k-means starts, ``density``, ``linear`` or ``kmeans++``.
-        layers: ``conv`` or ``conv+linear``.
+        layers: ``conv`` or ``conv+linear``; ``full-conv`` and ``full-conv+linear`` leave depthwise
+            convolutions alone.
         include: patterns of the names of layers to treat; ``*`` stands for any text.
         exclude: names of layers to leave alone although ``include`` matches them.
         keep_zeros: pin zero where a tensor holds zeros; without it a mask is lost on purpose.

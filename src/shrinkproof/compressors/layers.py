@@ -12,8 +12,8 @@ from shrinkproof.errors import CompressionError
 if TYPE_CHECKING:
     from torch import nn
 
-Scope = Literal["conv", "conv+linear"]
-"""Convolutions only, or fully connected layers too."""
+Scope = Literal["conv", "conv+linear", "full-conv", "full-conv+linear"]
+"""Convolutions only, or fully connected layers too; ``full-`` leaves depthwise convolutions alone."""
 
 NOT_SELECTED: Final = "not selected by include and exclude"
 """Reason of a layer that the patterns of a step leave out."""
@@ -65,8 +65,11 @@ def select_layers(
     for name, module in model.named_modules():
         if not isinstance(module, (_ConvNd, nn.Linear)):
             continue
-        if scope == "conv" and isinstance(module, nn.Linear):
-            layers.untouched[name] = "fully connected; the setting is 'conv'"
+        if isinstance(module, nn.Linear) and not scope.endswith("+linear"):
+            layers.untouched[name] = f"fully connected; the setting is {scope!r}"
+            continue
+        if scope.startswith("full-") and is_depthwise(module):
+            layers.untouched[name] = f"depthwise; the setting is {scope!r}"
             continue
         reason = why_not_constrainable(module)
         if reason:
@@ -77,7 +80,8 @@ def select_layers(
         if first != name:
             layers.untouched[name] = f"shares its weight with {first}, where it is treated"
     if not layers.treated:
-        wanted = "convolution" if scope == "conv" else "convolution or fully connected layer"
+        kinds = ["convolution"] + ["fully connected layer"] * scope.endswith("+linear")
+        wanted = " or ".join(kinds)
         skipped = "; ".join(f"{n}: {r}" for n, r in layers.untouched.items())
         raise CompressionError(
             f"{step}: the model must have at least one {wanted} to treat, got none"
@@ -88,6 +92,12 @@ def select_layers(
         layers.untouched[name] = NOT_SELECTED
         del layers.treated[name]
     return layers
+
+
+def is_depthwise(module: nn.Module) -> bool:
+    """Return whether a layer is a convolution with filters of one input channel each."""
+    groups = getattr(module, "groups", 1)
+    return bool(groups > 1 and groups == getattr(module, "in_channels", 0))
 
 
 def matching(

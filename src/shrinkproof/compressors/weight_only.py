@@ -34,7 +34,8 @@ class WeightQuantization:
 
     Attributes:
         format: ``int8``, ``int4``, ``float16`` or ``bfloat16``.
-        layers: ``conv`` or ``conv+linear``.
+        layers: ``conv`` or ``conv+linear``; ``full-conv`` and ``full-conv+linear`` leave depthwise
+            convolutions alone.
         include: name patterns (``*`` for any text) of the layers to treat.
         exclude: name patterns of layers to leave alone.
 

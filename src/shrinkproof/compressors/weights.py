@@ -48,7 +48,8 @@ class WeightPruning:
     Attributes:
         ratio: fraction of the treated weights that are zero afterwards, 0 to 1, both excluded.
         scope: ``global`` ranks the weights of all layers together, ``layer`` each on its own.
-        layers: ``conv`` or ``conv+linear``.
+        layers: ``conv`` or ``conv+linear``; ``full-conv`` and ``full-conv+linear`` leave depthwise
+            convolutions alone.
         include: patterns of the names of layers to treat; ``*`` stands for any text.
         exclude: patterns of the names of layers to leave alone.
         criterion: what scores the weights: a registered name, or a name with its settings.

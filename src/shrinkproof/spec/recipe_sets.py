@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
+from shrinkproof.compressors.layers import Scope
 from shrinkproof.records import Json
 from shrinkproof.registry import OpenFraction, component, fields_of
 from shrinkproof.training.settings import Training
@@ -29,6 +30,8 @@ class SixteenVariants:
     Attributes:
         ratio: fraction of each weight tensor that is pruned.
         levels: shared values of each weight tensor, 2 to 256.
+        layers: what is pruned and clustered: ``conv+linear``, or ``full-conv+linear`` to leave
+            depthwise kernels alone, as the publication does.
         finetune: training while pruning and after clustering.
         qat: quantization-aware training; like ``finetune`` where it is left out.
     """
@@ -37,6 +40,7 @@ class SixteenVariants:
 
     ratio: OpenFraction = 0.5
     levels: Annotated[int, Field(ge=2, le=256)] = 16
+    layers: Scope = "conv+linear"
     finetune: Training
     qat: Training | None = None
 
@@ -48,14 +52,14 @@ class SixteenVariants:
                 "prune.weights",
                 ratio=self.ratio,
                 scope="layer",
-                layers="conv+linear",
+                layers=self.layers,
                 schedule="constant",
                 finetune=tune,
             ),
         )
         cluster: Steps = (
             _step("fold"),
-            _step("cluster", levels=self.levels, initialization="kmeans++"),
+            _step("cluster", levels=self.levels, initialization="kmeans++", layers=self.layers),
             _step("finetune", **tune),
         )
         integers: Steps = (_step("quantize.static"),)
