@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Scope = Literal["conv", "conv+linear", "full-conv", "full-conv+linear"]
-"""Convolutions only, or fully connected layers too; ``full-`` leaves depthwise convolutions alone."""
+"""Convolutions only, or fully connected layers too; ``full-`` leaves depthwise ones alone."""
 
 NOT_SELECTED: Final = "not selected by include and exclude"
 """Reason of a layer that the patterns of a step leave out."""
