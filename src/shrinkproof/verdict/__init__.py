@@ -1,0 +1,1 @@
+"""The claims of three papers, judged by the numbers of a run. No torch."""
