@@ -30,12 +30,13 @@ Call = Callable[..., Outcome]
 
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """80 columns, and nothing of the caller's settings."""
+    """80 columns, no GPU, and nothing of the caller's settings."""
     for name in [n for n in os.environ if n.startswith("SHRINKPROOF_")]:
         monkeypatch.delenv(name)
     for name in ("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("SHRINKPROOF_COMPRESS_DEVICE", "cpu")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +100,63 @@ def test_the_command_gives_what_the_study_gives(
     spec = ModelSpec(use=user[0], input_shape=(3, 16, 16), preprocess=Preprocess())
     fresh = load_model(spec, {"study": Path.cwd()}).module
     assert CompressedModel.load(study, fresh).candidate.recipe == "prune0.5"
+
+
+def test_a_gpu_that_is_not_there_is_refused(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = call("compress", NET, "fold", "-o", tmp_path / "out", "--device", "cuda")
+    assert (done.code, done.out) == (2, "")
+    assert "--device: cuda must be a GPU that PyTorch sees, got none" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shrinkproof.cli.compress import place_of
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "a GPU")
+    assert [place_of(d) for d in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert place_of("auto") == "cpu"
+
+
+KILLED = """
+import sys
+from shrinkproof import cli
+from shrinkproof.training import checkpoint
+checkpoint.INTERVAL = 0.0
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_bits(
+    call: Call, tmp_path: Path, user: tuple[str, ...]
+) -> None:
+    step = "finetune:epochs=6,learning_rate=0.05,batch=8,schedule=onecycle,augment=[crop, flip]"
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    command = ("compress", *user, step, "--train", "arrays:train.npz", "--out")
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *command, str(torn)], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 3/6"):
+            process.send_signal(signal.SIGKILL)
+            break
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    assert list((torn / ".training").rglob("training.checkpoint"))
+    assert not (torn / "weights.safetensors").exists()
+    again = call(*command, torn)
+    assert again.code == 0, again.err
+    assert "starts from the beginning" not in again.err
+    assert call(*command, whole).code == 0
+    for name in ("weights.safetensors", "changes.json", "model.onnx"):
+        assert (torn / name).read_bytes() == (whole / name).read_bytes()
+    assert not (torn / ".training").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shrinkproof.data.ahead import read_ahead
 from shrinkproof.data.imageset import ImageSet
 from shrinkproof.errors import DataError
-from shrinkproof.evaluators.prefetch import prefetched, read_ahead
+from shrinkproof.evaluators.prefetch import prefetched
 from shrinkproof.evaluators.scores import Scores
 from shrinkproof.evaluators.subject import InputKind, Scene, Subject
 from shrinkproof.evaluators.world import Generated

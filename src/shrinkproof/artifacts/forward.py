@@ -165,8 +165,12 @@ class Forward:
             yield
 
 
-def check_device(device: str) -> None:
+def check_device(device: str, setting: str = "measure.inference.device") -> None:
     """Refuse a GPU that is not there.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        setting: where the device was chosen.
 
     Raises:
         ModelError: PyTorch sees none; what it was built for is told.
@@ -176,9 +180,9 @@ def check_device(device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         raise ModelError(
-            "measure.inference.device: cuda must be a GPU that PyTorch sees, got none; PyTorch "
+            f"{setting}: cuda must be a GPU that PyTorch sees, got none; PyTorch "
             f"{torch.__version__} is built {built}: install a build for the driver of this "
-            "machine, or write 'device: cpu'"
+            "machine, or choose cpu"
         )
 
 

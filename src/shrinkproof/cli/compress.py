@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -68,6 +68,10 @@ def compress(
         str | None,
         typer.Option(metavar="DATA", help="Images that decide when training stops."),
     ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option(help="Where steps train: cpu, cuda, or auto: a GPU where PyTorch sees one."),
+    ] = "auto",
     root: Root = None,
     seed: Annotated[int, typer.Option(min=0, help="Root of the randomness.")] = 0,
     json: AsJson = False,
@@ -86,7 +90,7 @@ def compress(
     import torch
 
     small = compress_(
-        loaded.module,
+        loaded.module.to(place_of(device)),
         recipe,
         example=torch.zeros((1, *loaded.input_shape)),
         calibration=sets.get("calibrate"),
@@ -123,6 +127,19 @@ def _load(
     for images in splits.sets.values():
         check_fit(loaded, images, spec.use)
     return loaded, splits.sets
+
+
+def place_of(device: Literal["auto", "cpu", "cuda"]) -> str:
+    """Return where the network is compressed, and name a GPU."""
+    import torch
+
+    from shrinkproof.artifacts.forward import check_device
+
+    check_device(device, "--device")
+    if device == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    typer.echo(f"note: device cuda, {torch.cuda.get_device_name()}", err=True)
+    return "cuda"
 
 
 def _tell(values: Mapping[str, Any]) -> None:

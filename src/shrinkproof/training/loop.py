@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shrinkproof.data.ahead import read_ahead
 from shrinkproof.errors import CompressionError, DataError
 from shrinkproof.protocols import Context, Feed, Target
 from shrinkproof.records import Json
@@ -28,6 +30,8 @@ from shrinkproof.training.stopping import Best, validation_loss
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    Batch = tuple[Tensor, Target]
 
 _FEW_CHANNELS: Final = 32
 """Fewer channels than this may crash the gradient of a strided 1x1 convolution."""
@@ -180,10 +184,9 @@ class _Run:
         change = augmentation(self.settings.augment, stream("augment", epoch))
         sums = _Epoch()
         self.model.train()
-        with private_seed(stream("torch", epoch), self.device):
-            for inputs, target in self.feed.batches(
-                self.settings.batch, order=order, augment=change
-            ):
+        batches = self.feed.batches(self.settings.batch, order=order, augment=change)
+        with private_seed(stream("torch", epoch), self.device), self.taken(batches) as taken:
+            for inputs, target in taken:
                 self.learn(inputs, target, sums)
         entry: Json = {
             "epoch": epoch + 1,
@@ -209,6 +212,20 @@ class _Run:
         noted: Json = {k: entry[k] for k in _NOTED if k in entry}
         self.context.note({**noted, "seconds_left": mean * left})
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the next batches are made meanwhile: where the network runs beside the CPU."""
+        return self.device.type != "cpu"
+
+    @contextlib.contextmanager
+    def taken(self, batches: Iterator[Batch]) -> Iterator[Iterator[Batch]]:
+        """Give the batches in order; a thread that makes them ends with the block."""
+        if not self.reads_ahead:
+            yield batches
+            return
+        with contextlib.closing(read_ahead(batch for batch in batches)) as ready:
+            yield ready
+
     @cached_property
     def takes_channels_last(self) -> bool:
         """Whether images may be laid out with their channels last.
@@ -231,10 +248,10 @@ class _Run:
         """Take one step."""
         import torch
 
+        inputs, target = inputs.to(self.device), moved(target, self.device)
         if inputs.ndim == 4 and self.takes_channels_last:
             # Convolutions train about 15 % faster on this layout; the weights keep theirs.
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        inputs, target = inputs.to(self.device), moved(target, self.device)
         self.rate = rate_at(self.settings, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
