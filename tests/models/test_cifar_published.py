@@ -15,13 +15,17 @@ from shrinkproof.errors import ModelError
 from shrinkproof.models.cifar_densenet import densenet
 from shrinkproof.models.cifar_mobilenet import STAGES, mobilenet_v2
 from shrinkproof.models.cifar_preresnet import preresnet
+from shrinkproof.models.cifar_resnet18 import resnet18
 from shrinkproof.models.cifar_source import NETWORKS, Cifar
 from shrinkproof.models.cifar_vgg import vgg
 from shrinkproof.models.loaded import Preprocess
 from shrinkproof.models.reference import ModelSpec, load_model
 from shrinkproof.models.torchvision_source import Torchvision
 
-PAPERS = ("densenet40_12", "mobilenetv2", "preresnet110", "preresnet164", "vgg16_bn", "vgg19_bn")
+PAPERS = (
+    *("densenet40_12", "mobilenetv2", "preresnet110", "preresnet164", "resnet18"),
+    *("vgg16_bn", "vgg19_bn"),
+)
 
 
 def built(name: str, classes: int | None = None) -> nn.Module:
@@ -75,6 +79,15 @@ def mobilenet_by_hand() -> int:
     return total + 320 * 1280 + 2 * 1280 + 1280 * 10 + 10
 
 
+def resnet18_by_hand() -> int:
+    total, inputs = 27 * 64 + 128, 64
+    for outputs in (64, 128, 256, 512):
+        total += 9 * inputs * outputs + 3 * 9 * outputs * outputs + 4 * 2 * outputs
+        total += inputs * outputs + 2 * outputs if inputs != outputs else 0
+        inputs = outputs
+    return total + 512 * 10 + 10
+
+
 @pytest.mark.parametrize(
     ("name", "expected", "published"),
     [
@@ -87,6 +100,8 @@ def mobilenet_by_hand() -> int:
         # 1.73 million in He et al. 2015 (arXiv:1512.03385), table 6, printed as 1.7.
         ("resnet110", 1_727_962, 1.73),
         ("preresnet110", preresnet_by_hand(12), 1.15),
+        # 11.17 million in the usual implementations with a 3x3 convolution in front.
+        ("resnet18", resnet18_by_hand(), 11.17),
         # The published CIFAR checkpoints mobilenetv2_x1_0 have 2.24 million.
         ("mobilenetv2", mobilenet_by_hand(), 2.24),
     ],
@@ -108,7 +123,10 @@ def test_number_of_parameters_for_a_hundred_classes():
 @pytest.mark.parametrize(
     ("name", "expected"),
     # In million multiply-accumulates: H-Rank's tables, and the published MobileNetV2.
-    [("vgg16_bn", 313.5), ("vgg19_bn", 398.1), ("resnet110", 252.9), ("mobilenetv2", 88.0)],
+    [
+        *(("vgg16_bn", 313.5), ("vgg19_bn", 398.1), ("resnet110", 252.9), ("mobilenetv2", 88.0)),
+        ("resnet18", 555.4),
+    ],
 )
 def test_number_of_operations_is_the_published_one(name, expected):
     assert round(macs(built(name), torch.zeros(1, 3, 32, 32)) / 1e6, 1) == expected
@@ -175,6 +193,14 @@ def test_mobilenet_has_torchvisions_names_and_shapes():
     assert ours == {k: v.shape for k, v in theirs.items()}
 
 
+def test_resnet18_has_torchvisions_names_and_shapes_behind_the_stem():
+    ours = {k: v.shape for k, v in built("resnet18").state_dict().items()}
+    theirs = {k: v.shape for k, v in Torchvision().build("resnet18", 10, {}).state_dict().items()}
+    assert ours.pop("conv1.weight") == (64, 3, 3, 3)
+    assert theirs.pop("conv1.weight") == (64, 3, 7, 7)
+    assert ours == theirs
+
+
 def test_identities_of_the_residual_networks_stay():
     """Results of earlier runs are found by them."""
     assert Cifar().arch_identity("resnet20", {}) == {"name": "resnet20", "arch": [20, 16, "pad", 1]}
@@ -196,6 +222,7 @@ def test_identities_of_the_residual_networks_stay():
         (lambda: densenet(40, growth=0), "densenet: growth must be"),
         (lambda: densenet(40, num_classes=1), "densenet: num_classes must be"),
         (lambda: mobilenet_v2(1), "mobilenet_v2: num_classes must be"),
+        (lambda: resnet18(1), "resnet18: num_classes must be at least 2, got 1"),
     ],
 )
 def test_impossible_networks_are_refused(build, message):

@@ -50,6 +50,7 @@ NETWORKS: Final[Mapping[str, Network]] = {
     "preresnet110": Network("shrinkproof.models.cifar_preresnet:preresnet", {"depth": 110}),
     "preresnet164": Network("shrinkproof.models.cifar_preresnet:preresnet", {"depth": 164}),
     "resnet110": _resnet(110),
+    "resnet18": Network("shrinkproof.models.cifar_resnet18:resnet18", {}),
     "resnet20": _resnet(20),
     "resnet20b": _resnet(20, shortcut="project"),
     "resnet32": _resnet(32),
