@@ -14,8 +14,8 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
     "check": ("STUDY", "--load", "--root", "--scale"),
     "compare": ("A", "B", "DIR", "--csv", "--json", "--with"),
     "compress": (
-        "MODEL", "STEP", "--calibrate", "--json", "--out/-o", "--root", "--seed", "--select",
-        "--set", "--train",
+        "MODEL", "STEP", "--calibrate", "--device", "--json", "--out/-o", "--root", "--seed",
+        "--select", "--set", "--train",
     ),
     "corrupt": (
         "DATA", "--corruption", "--frost-dir", "--out/-o", "--preset", "--root", "--seed",
@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
         "MODEL", "STEP", "--calibrate", "--images", "--json", "--root", "--seed", "--set",
     ),
     "status": ("DIR", "--csv", "--json"),
+    "verdict": ("DIR...", "--json", "--markdown", "--paper"),
 }  # fmt: skip
 
 ENVIRONMENT: Final = frozenset(
@@ -70,6 +71,7 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_COMPARE_JSON",
         "SHRINKPROOF_COMPARE_OTHER",
         "SHRINKPROOF_COMPRESS_CALIBRATE",
+        "SHRINKPROOF_COMPRESS_DEVICE",
         "SHRINKPROOF_COMPRESS_JSON",
         "SHRINKPROOF_COMPRESS_OUT",
         "SHRINKPROOF_COMPRESS_ROOT",
@@ -161,6 +163,9 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_SENSITIVITY_SET",
         "SHRINKPROOF_STATUS_CSV",
         "SHRINKPROOF_STATUS_JSON",
+        "SHRINKPROOF_VERDICT_JSON",
+        "SHRINKPROOF_VERDICT_MARKDOWN",
+        "SHRINKPROOF_VERDICT_PAPER",
     }
 )
 

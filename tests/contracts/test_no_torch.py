@@ -26,6 +26,7 @@ for arguments in (
     ["results", folder, "--csv"], ["pareto", folder], ["report", folder, "-o", page],
     ["compare", folder, "baseline", "cluster8"], ["gate", folder, "--rule", "cost.bytes >= 0"],
     ["pareto", folder, "--json"], ["pareto", folder, "--csv"], ["init", page + ".yaml"],
+    ["verdict", folder, "--paper", "mitra2024"],
 ):
     with contextlib.redirect_stdout(io.StringIO()) as out:
         code = run(arguments)

@@ -23,6 +23,7 @@ from shrinkproof.cli import (
     start,
     study,
     tools,
+    verdict,
 )
 
 app = typer.Typer(
@@ -68,6 +69,7 @@ _GROUPS: Final[dict[str, tuple[Callable[..., int], ...]]] = {
         explain.explain,
         compare.compare,
         gate.gate,
+        verdict.verdict,
     ),
     "Deliver": (deliver.report, export.export),
     "Tools": (

@@ -173,7 +173,24 @@ class Table:
     rows: Mapping[tuple[str, str, str], Mapping[str, float]]
 
 
-Test = Effect | Joint | Threshold | Correlation | Between | FormGap | Front | Table
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many compressed networks of a run lie on one side of a value, all networks together.
+
+    Attributes:
+        selector: the number.
+        value: in the unit of the number.
+        direction: ``lower`` counts those that are at most the value, ``higher`` at least.
+        published: data -> how many, and of how many.
+    """
+
+    selector: str
+    value: float
+    direction: Direction
+    published: Mapping[str, tuple[int, int]]
+
+
+Test = Effect | Joint | Threshold | Correlation | Between | FormGap | Front | Table | Count
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,91 @@
+"""What ``shrinkproof verdict`` prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shrinkproof.cli import DONE, WRONG_USE, run
+
+from .made_runs import TUNE, baseline, prune, run_of, trainings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("verdict") / "made"
+    made = [
+        baseline(300, confidence=0.95, fog=220),
+        *trainings("dense", [302, 303, 304], (TUNE,), role="control", fog=222),
+        *trainings("p", [310, 311, 313], prune(0.5), control="dense", fog=230),
+    ]
+    scores = ["accuracy.top1", "calibration.ece[bins=10]"]
+    run_of(path, {"net": made}, uses={"net": "cifar:resnet20"}, scores=scores)
+    return path
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert run(["verdict", *arguments]) == DONE
+    return capsys.readouterr().out.splitlines()
+
+
+def test_every_claim_is_printed_with_a_verdict(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = lines_of(capsys, str(folder), "--paper", "mitra2024")
+    text = "\n".join(lines)
+    assert max(len(line) for line in lines) <= 80
+    assert "A1  " in text
+    assert "arXiv:2405.20876" in text
+    assert "1 conditions instead of 75" in text
+    assert "resnet20 is not among the published ones" in text
+    assert any("reproduced" in line and "net " in line for line in lines)
+
+
+def test_json_has_every_claim_and_outcome(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = lines_of(capsys, str(folder), "--paper", "mitra2024", "--json")
+    found = json.loads(line)
+    assert found["version"] == 1
+    assert found["paper"]["name"] == "mitra2024"
+    assert all(claim["outcomes"] for claim in found["claims"])
+    first = found["claims"][0]["outcomes"][0]
+    assert first["trainings"] == 3
+    assert first["low"] < first["value"] < first["high"]
+
+
+def test_markdown_is_a_table_with_notes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = lines_of(capsys, str(folder), "--paper", "mitra2024", "--markdown")
+    table = [line for line in lines if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1
+    assert "Controls, which decide nothing:" in lines
+    assert lines[-1].split(".")[0].isdigit()
+
+
+def test_an_unknown_paper_is_refused_with_the_nearest_name(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verdict", str(folder), "--paper", "mitra2023"]) == WRONG_USE
+    assert "did you mean 'mitra2024'" in capsys.readouterr().err
+
+
+def test_a_directory_without_a_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verdict", str(tmp_path), "--paper", "mitra2024"]) == WRONG_USE
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_a_run_of_another_task_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "boxes"
+    run_of(path, {"net": [baseline()]})
+    text = (path / "study.yaml").read_text()
+    scores = "measure:\n  scores: [detection.ap]"
+    head = text.partition("measure:")[0]
+    tail = text.partition("models:")[2]
+    (path / "study.yaml").write_text(f"{head}{scores}\nmodels:{tail}task: detection\n")
+    assert run(["verdict", str(path), "--paper", "mitra2024"]) == WRONG_USE
+    assert "are about classification, got detection" in capsys.readouterr().err
