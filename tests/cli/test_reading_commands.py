@@ -260,6 +260,7 @@ def test_status_of_half_a_run_says_what_is_missing(call: Call, half_run: Path) -
         "missing": 17,
         "failures": [],
         "missing_of": {"net/prune0.8": 12, "net/cluster8": 5},
+        "scale": "",
     }
 
 

@@ -22,6 +22,7 @@ def lines_of(count: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
         },
         failures=(),
         by_key={},
+        spec=SimpleNamespace(scale_note=""),
         store=SimpleNamespace(in_progress=lambda wanted: []),
         missing={f"net/r{number}": 3 for number in range(count)},
     )

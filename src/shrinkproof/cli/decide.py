@@ -95,6 +95,7 @@ def _fronts(
 ) -> int:
     """Show the fronts of objectives that are not the study's."""
     from shrinkproof.cli.fronts import print_fronts
+    from shrinkproof.cli.tables import print_scale
     from shrinkproof.results.deciding import objectives_of
     from shrinkproof.results.fronts import fronts_of
 
@@ -102,7 +103,9 @@ def _fronts(
     if json:
         print_json(fronts=[front.as_json() for front in fronts], caveats=found.caveats)
     elif csv:
-        print_csv([row for front in fronts for row in front.as_rows()])
+        study = found.spec.full_name
+        print_csv([{**row, "study": study} for front in fronts for row in front.as_rows()])
     else:
         print_fronts(found, fronts)
+        print_scale(found)
     return DONE if any(front.members for front in fronts) else UNFINISHED

@@ -40,6 +40,8 @@ def check(
     typer.echo(
         f"{study}: ok, {len(spec.models)} model(s), {recipes} recipe(s), {conditions} condition(s)"
     )
+    if spec.scale_note:
+        typer.echo(spec.scale_note)
     if load:
         from shrinkproof.study.rehearsal import rehearse
 
@@ -224,7 +226,12 @@ def status(folder: RunFolder, json: AsJson = False, csv: AsCsv = False) -> int:
         failures = [
             {k: f[k] for k in ("key", "label", "type", "message")} for f in results.failures
         ]
-        print_json(**results.progress, failures=failures, missing_of=results.missing)
+        print_json(
+            **results.progress,
+            failures=failures,
+            missing_of=results.missing,
+            scale=results.spec.scale_note,
+        )
     elif csv:
         from shrinkproof.results.states import states_of
 

@@ -185,6 +185,13 @@ def _legend(results: Results, signs: str) -> str:
     return f"{results.printing} split, {count} images, {results.form}s. {'; '.join(parts)}."
 
 
+def print_scale(results: Results) -> None:
+    """Print what is smaller or larger at the scale of a run that has one."""
+    note = results.spec.scale_note
+    if note:
+        console_of().print(f"caveat: {note}", markup=False, style="yellow")
+
+
 def print_status(results: Results) -> None:
     """Print how far a run is, and what failed or is missing of which candidate."""
     console = console_of()
@@ -195,6 +202,7 @@ def print_status(results: Results) -> None:
         f"failed {progress['failed']}   missing {progress['missing']}",
         markup=False,
     )
+    print_scale(results)
     _print_failures(console, results)
     for line in results.store.in_progress(results.by_key):
         console.print(f"training: {line}", markup=False)

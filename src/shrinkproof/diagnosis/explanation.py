@@ -126,7 +126,7 @@ def explain(
     wanted = tuple(map(_rule, rules)) or results.constraints
     checked = check_rules(results, candidate, wanted)
     margins = tuple(unkept_margins(results, candidate))
-    notes: list[str] = []
+    notes = list(filter(None, [results.spec.scale_note]))
     scopes = tuple(_scopes(results, candidate, baseline, wanted, checked, notes))
     inputs = _inputs(results, roots or {}) if images else None
     if images and inputs is None:

@@ -74,7 +74,7 @@ def render_card(facts: Facts, source: Source, made: Mapping[str, Json], verified
     template = environment.from_string((assets / "card.md.j2").read_text("utf-8"))
     text = template.render(
         name=facts.candidate.label,
-        study=facts.results.spec.study,
+        study=facts.results.spec.full_name,
         version=__version__,
         facts=facts,
         summary=_summary(facts),
@@ -192,7 +192,7 @@ def _front_matter(facts: Facts, source: Source) -> str:
         "tags": [task, "onnx", "model-compression", *kinds, "shrinkproof"],
         "model-index": [
             {
-                "name": f"{results.spec.study}/{candidate.label}",
+                "name": f"{results.spec.full_name}/{candidate.label}",
                 "results": [
                     {
                         "task": {"type": task},

@@ -100,7 +100,7 @@ def export_candidate(
     results = results if isinstance(results, Results) else Results.load(results)
     candidate = find_candidate(results, name)
     folder = folder_of(results, candidate)
-    standard = Path("exports", results.spec.study, folder_name(results, candidate))
+    standard = Path("exports", results.spec.full_name, folder_name(results, candidate))
     target = standard if out is None else Path(out)
     _check_place(target, candidate)
     source = open_source(results, candidate, roots or {})
@@ -153,7 +153,7 @@ def _fill(
     made[CARD] = described(scratch / CARD)
     manifest = {
         "format": FORMAT,
-        "study": results.spec.study,
+        "study": results.spec.full_name,
         "candidate": {"key": candidate.key, "label": candidate.label, "role": candidate.role},
         "base": base,
         "files": made,

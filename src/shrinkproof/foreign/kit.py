@@ -122,7 +122,7 @@ def write_kit(
         told.advance(str(condition))
     manifest = {
         "format": FORMAT,
-        "study": results.spec.study,
+        "study": results.spec.full_name,
         "split": name,
         "count": len(images),
         "of": full,

@@ -128,6 +128,7 @@ class Comparison:
         first: label of what is compared with.
         second: label of what is compared.
         runs: their run directories.
+        studies: names of their studies, with the scale.
         split: split whose numbers are printed.
         count: images of the second candidate behind them; 0 where only numbers are known.
         unpaired: why nothing is paired; empty where clean numbers are.
@@ -144,6 +145,7 @@ class Comparison:
     first: str
     second: str
     runs: tuple[str, str]
+    studies: tuple[str, str]
     split: str
     count: int
     unpaired: str
@@ -203,6 +205,7 @@ def compare(first: Results, a: str, second: Results, b: str) -> Comparison:
         first=own.label,
         second=other.label,
         runs=(str(first.store.path), str(second.store.path)),
+        studies=(first.spec.full_name, second.spec.full_name),
         split=second.printing,
         count=0 if other.images is None else len(other.images),
         unpaired=pair.other_images,
@@ -430,6 +433,9 @@ def _flips(pair: Pair) -> Iterator[Flips]:
 
 
 def _caveats(pair: Pair) -> Iterator[str]:
+    for side in (pair.first, pair.second):
+        note = side.results.spec.scale_note
+        yield from [f"{side.label}: {note}"] if note else []
     if pair.other_images:
         yield (
             f"not paired: {pair.other_images}; intervals treat the images as two independent "
@@ -491,4 +497,7 @@ def _both(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[Sequence[Any], S
 def as_table(found: Comparison) -> list[Mapping[str, Any]]:
     """Return all rows of a comparison as flat mappings, each with its part of the comparison."""
     parts = ("clean", "corrupted", "corruptions", "conditions", "classes", "costs")
-    return [{"part": part, **asdict(row)} for part in parts for row in getattr(found, part)]
+    studies = dict(zip(("first_study", "second_study"), found.studies, strict=True))
+    return [
+        {"part": part, **asdict(row), **studies} for part in parts for row in getattr(found, part)
+    ]

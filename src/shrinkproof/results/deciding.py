@@ -255,6 +255,7 @@ def decision_rows(results: Results, decision: Decision) -> list[Json]:
                 f"{selector} low": number.low,
                 f"{selector} high": number.high,
             }
+        row["study"] = results.spec.full_name
         rows.append(row)
     return rows
 

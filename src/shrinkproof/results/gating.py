@@ -83,7 +83,7 @@ def gate(
     pair = Pair(side if other is None else other, side) if side is not None else None
     asked = _Asked(results, against, pair, other is not None, level)
     return Gate(
-        study=results.spec.study,
+        study=results.spec.full_name,
         run=str(results.store.path),
         against="" if against is None else str(against.store.path),
         candidate="" if side is None else side.label,
@@ -116,6 +116,12 @@ class _Asked:
     pair: Pair | None
     has_baseline: bool
     level: float
+
+    @property
+    def runs(self) -> tuple[Results, ...]:
+        """The run of the candidate and that of the baseline, each once."""
+        found = {run.store.path: run for run in (self.results, self.against) if run is not None}
+        return tuple(found.values())
 
 
 def _parsed(rules: Sequence[str], against: Results | None) -> list[Rule]:
@@ -231,8 +237,8 @@ def _of(side: Side, why: str) -> str:
 
 
 def _notes(asked: _Asked, rules: Sequence[Rule], look: Look | None) -> list[str]:
-    notes = []
     pair = asked.pair
+    notes = [f"{run.store.path}: {run.spec.scale_note}" for run in asked.runs if run.spec.scale]
     if pair is not None and asked.has_baseline:
         compared = [rule.constraint.selector for rule in rules if rule.kind != "number"]
         sampled = [s for s in compared if not s.metric.startswith("cost.") and not pair.foreign(s)]

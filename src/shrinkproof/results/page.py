@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def make_page(results: Results) -> Page:
     """Return the page of a run."""
     return Page(
-        study=results.spec.study,
+        study=results.spec.full_name,
         generated=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         records=results.frame(),

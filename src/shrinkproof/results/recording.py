@@ -96,7 +96,7 @@ def _record(
     name = cell.condition.corruption if cell.split else ""
     is_imitation = cell.form == "twin" and candidate.is_imitated
     return Record(
-        study=results.spec.study,
+        study=results.spec.full_name,
         cell=cell.key,
         model=candidate.model,
         recipe=candidate.recipe,

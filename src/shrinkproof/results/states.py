@@ -26,6 +26,7 @@ def states_of(results: Results) -> list[Json]:
             "cells_done": sum(key in done for key in cells),
             "cells_failed": sum(key in failed and key not in done for key in cells),
             "cells_missing": results.missing.get(candidate.label, 0),
+            "study": results.spec.full_name,
         }
         for candidate in results.candidates
         for cells in [cells_of[candidate.key]]

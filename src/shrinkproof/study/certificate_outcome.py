@@ -273,6 +273,7 @@ class Outcome:
     def _scope(self) -> Iterator[str]:
         """Yield what the certificate is about, and what it is not."""
         data, versions = self.results.spec.data, self.plan.surroundings["versions"]
+        yield from filter(None, [self.results.spec.scale_note])
         yield (
             f"The promises are about images that are exchangeable with the {len(self.images)} "
             f"certify images ({self.images.source}). Nothing is said about other images, and "

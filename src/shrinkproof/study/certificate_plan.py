@@ -301,7 +301,7 @@ def _surroundings(results: Results, images: Json, promises: Sequence[Promise]) -
     """Return what else decides about the numbers: images, corruptions, machine, versions."""
     corruptions = sorted({c.corruption for p in promises for c in p.conditions if not c.is_clean})
     return {
-        "study": results.spec.study,
+        "study": results.spec.full_name,
         "images": {name: images[name] for name in ("source", "count", "fingerprint")},
         "decided_on": results.deciding,
         "data": fields_of(results.spec.data),
