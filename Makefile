@@ -6,6 +6,9 @@ READY := $(VENV)/.ready
 # One thread per process: the tests run in two processes, and results must not depend on threads.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
+# Where trained baselines go; they stay outside git.
+BASELINES ?= baselines
+
 # Independent implementations. imagecorruptions asks for packages that it does not use and for an
 # old setuptools; nothing else here does.
 define PEERS
@@ -13,7 +16,7 @@ $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[
 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps imagecorruptions==1.1.2 'setuptools<81'
 endef
 
-.PHONY: demo demo-detection test test-slow test-long parity check format bench coverage clean help
+.PHONY: demo demo-detection vgg-baseline cifar10-folder test test-slow test-long parity check format bench coverage clean help
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -28,6 +31,15 @@ demo: $(READY) ## train, compress and prove a small network; prints the path of 
 
 demo-detection: $(READY) ## the same with a detector
 	$(BIN)/shrinkproof demo demo-detection-run --task detection
+
+vgg-baseline: cifar10-folder $(READY) ## train VGG-16-BN on the CIFAR-10 in CIFAR10=DIR; run it again to go on
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh studies/baselines.sh vgg16_bn "$(CIFAR10)" "$(BASELINES)"
+	$(BIN)/shrinkproof run studies/vgg16-baseline.yaml --out "$(BASELINES)/vgg16_bn-measured" \
+	  --root cifar10="$(CIFAR10)" --root weights="$(BASELINES)"
+
+cifar10-folder:
+	@test -d "$(CIFAR10)" || { echo "CIFAR10: must be a folder with CIFAR-10, got '$(CIFAR10)';" \
+	  "write make vgg-baseline CIFAR10=DIR" >&2; exit 2; }
 
 test: $(READY) ## all tests but the slow ones, at most 5 minutes
 	$(ONE_THREAD) $(BIN)/pytest -n 2 --dist worksteal -m 'not slow and not parity'

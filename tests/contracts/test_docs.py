@@ -12,6 +12,7 @@ from typer.main import get_command
 from shrinkproof.cli.application import app
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.spec import load_study_spec
+from shrinkproof.spec.scales import scales_of, with_scale
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -103,9 +104,17 @@ def test_the_readme_shows_a_study_that_fits_on_a_screen():
     assert all(len(text.splitlines()) <= 25 for text in studies)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=name_of)
-def test_the_studies_of_the_repository_load(path):
-    assert load_study_spec(path.read_text("utf-8"), filename=path.name).candidate_recipes()
+def studies_and_scales():
+    for path in sorted((ROOT / "studies").glob("*.yaml")):
+        for scale in scales_of(path.read_text("utf-8"), path.name) or ("",):
+            yield pytest.param(path, scale, id=f"{path.name} {scale}".strip())
+
+
+@pytest.mark.parametrize(("path", "scale"), list(studies_and_scales()))
+def test_the_studies_of_the_repository_load(path, scale):
+    text = path.read_text("utf-8")
+    spec = load_study_spec(with_scale(text, scale) if scale else text, filename=path.name)
+    assert bool(spec.candidate_recipes()) == bool(spec.recipes)
 
 
 @pytest.mark.parametrize("text", blocks("python"))
