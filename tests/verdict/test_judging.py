@@ -83,8 +83,8 @@ def test_trainings_that_disagree_are_inconclusive(tmp_path: Path) -> None:
     [
         ([370], "consistent, single run"),
         ([270], "contrary, single run"),
-        ([370, 370], "consistent, 2 runs"),
-        ([270, 270], "contrary, 2 runs"),
+        ([370, 371], "consistent, 2 runs"),
+        ([270, 271], "contrary, 2 runs"),
         ([324], "inconclusive"),
     ],
 )
@@ -380,8 +380,15 @@ def test_a_claim_of_a_task_without_a_run_is_not_comparable(tmp_path: Path) -> No
     assert (found.verdict, found.reasons) == ("not comparable", ("no run of detection was given",))
 
 
-def test_what_trains_nothing_has_no_control_of_its_own(tmp_path: Path) -> None:
+def test_the_original_is_the_control_of_what_trains_nothing(tmp_path: Path) -> None:
     effect = Effect(ACCURACY, "cluster", "higher", against="control")
-    found = one(tmp_path, effect, Made("c", 320, (step("cluster", levels=16),)))
+    found = one(tmp_path, effect, Made("c", 360, (step("cluster", levels=16),)))
+    assert (found.value, found.verdict) == (pytest.approx(0.1), "consistent, single run")
+    assert "c: nothing is trained, so the original is the control" in found.reasons
+
+
+def test_what_is_recalibrated_has_no_control_in_the_original(tmp_path: Path) -> None:
+    effect = Effect(ACCURACY, "cluster", "higher", against="control")
+    steps = (step("cluster", levels=16), step("recalibrate"))
+    found = one(tmp_path, effect, Made("c", 360, steps))
     assert found.verdict == "not comparable"
-    assert "net/c trains nothing, so the original is its control" in found.reasons[0]

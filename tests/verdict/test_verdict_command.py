@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shrinkproof.cli import DONE, WRONG_USE, run
+from shrinkproof.results import Results
+from shrinkproof.verdict.judging import judge
+from shrinkproof.verdict.papers import PAPERS
+from shrinkproof.verdict.showing import p_text
 
 from .made_runs import TUNE, baseline, prune, run_of, trainings
 
@@ -60,7 +65,9 @@ def test_markdown_is_a_table_with_notes(folder: Path, capsys: pytest.CaptureFixt
     table = [line for line in lines if line.startswith("|")]
     assert len({line.count("|") for line in table}) == 1
     assert "Controls, which decide nothing:" in lines
-    assert lines[-1].split(".")[0].isdigit()
+    assert any(line.startswith("1. ") for line in lines)
+    assert any(line.startswith("* p: how likely chance alone") for line in lines)
+    assert any(cell.strip().startswith(("for ", "against ")) for cell in "".join(table).split("|"))
 
 
 def test_an_unknown_paper_is_refused_with_the_nearest_name(
@@ -89,3 +96,32 @@ def test_a_run_of_another_task_is_refused(
     (path / "study.yaml").write_text(f"{head}{scores}\nmodels:{tail}task: detection\n")
     assert run(["verdict", str(path), "--paper", "mitra2024"]) == WRONG_USE
     assert "are about classification, got detection" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "text"),
+    [
+        (0.01, 0.0001, "for .010"),  # small improvements: the verdict is that it is reproduced
+        (0.3, 0.02, "against .020"),
+        (0.0001, 0.9, "for <.001"),
+        (1.0, 1.0, "1.000"),
+        (None, None, ""),
+    ],
+)
+def test_p_values_say_of_which_direction_they_are(
+    folder: Path, right: float | None, wrong: float | None, text: str
+) -> None:
+    (found, *_) = judge(PAPERS["mitra2024"], [Results.load(folder)])
+    assert p_text(replace(found, adjusted_p=right, adjusted_p_against=wrong)) == text
+
+
+def test_notes_of_what_is_not_comparable_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = [baseline(), *trainings("p", [350, 351], prune(0.5))]
+    path = tmp_path / "made"
+    run_of(path, {"net": made}, source="digits")
+    (path / "cells" / "net-p-1-clean-artifact.jsonl").unlink()
+    text = "\n".join(lines_of(capsys, str(path), "--paper", "mitra2024"))
+    assert "data: digits instead of cifar10:test" in text
+    assert "not finished: 1 of 3 cells missing" in text

@@ -12,6 +12,7 @@ from shrinkproof.results import Results
 from shrinkproof.verdict.claims import Claim, Count, Effect, Front, Paper, Protocol, Table
 from shrinkproof.verdict.claims import Test as Tested
 from shrinkproof.verdict.judging import judge
+from shrinkproof.verdict.lists import _digits
 from shrinkproof.verdict.outcomes import Outcome
 
 from .made_runs import Made, baseline, prune, run_of, step
@@ -94,6 +95,20 @@ def test_a_count_is_certain_where_all_intervals_lie_on_one_side(ours: Results) -
     assert (near.low, near.high, near.verdict) == (0.0, 2.0, "inconclusive")
 
 
+def test_a_count_of_numbers_without_spread_is_not_certain(ours: Results) -> None:
+    found = only(ours, Count(BYTES, 80.0, "lower", {"cifar10": (3, 3)}))
+    assert (found.value, found.low, found.high) == (3.0, 0.0, 3.0)
+    assert found.verdict == "inconclusive"
+
+
+def test_digits_of_a_table_are_those_of_its_column() -> None:
+    rows = {
+        ("cifar10", "vgg16_bn", "prune"): {"accuracy": 0.75},
+        ("cifar10", "vgg16_bn", "int8"): {"accuracy": 0.7512},
+    }
+    assert _digits(replace(TABLE, rows=rows), "accuracy") == 4
+
+
 def test_a_published_count_holds_or_fails(tmp_path: Path) -> None:
     run = published(tmp_path)
     assert only(run, COUNT).verdict == "holds in the published numbers"
@@ -107,7 +122,7 @@ def test_a_table_stands_beside_ours_and_may_only_be_refuted(tmp_path: Path) -> N
     assert [row["ours"] for row in found.details] == pytest.approx([0.8, 0.75])
     assert (found.value, found.published, found.verdict) == (2.0, 2.0, "inconclusive")
     far = run_of(tmp_path / "b", {"net": members(pruned=200)})
-    assert only(far, TABLE).verdict == "not reproduced"
+    assert only(far, TABLE).verdict == "contrary, single run"  # two trainings, theirs and ours
 
 
 def test_a_published_table_holds_to_the_digits_that_were_printed(tmp_path: Path) -> None:

@@ -62,11 +62,11 @@ def verdict(
 
 def print_verdicts(paper: Paper, outcomes: Sequence[Outcome]) -> None:
     """Print the claims one after the other, a row per network, and the notes at the end."""
-    from shrinkproof.verdict.showing import by_claim, numbered
+    from shrinkproof.verdict.showing import by_claim, legend, numbered
 
     console = console_of()
     console.print(f"{paper.title}\n{paper.reference}", markup=False)
-    notes = numbered([outcome for outcome in outcomes if outcome.verdict != _APART])
+    notes = numbered(reason for outcome in outcomes for reason in _beside(outcome))
     for claim, found in by_claim(paper, outcomes):
         console.print(f"\n{claim.name}  {claim.says}", markup=False, style="bold")
         _print_text(console, f"published: {claim.published} ({claim.where})", 2)
@@ -76,7 +76,7 @@ def print_verdicts(paper: Paper, outcomes: Sequence[Outcome]) -> None:
     for text, number in notes.items():
         _print_text(console, f"{number:3}  {text}", 0, hanging=5)
     console.print()
-    for line in _legend(paper, outcomes):
+    for line in legend(paper, outcomes):
         _print_text(console, line, 0)
 
 
@@ -117,7 +117,6 @@ def _print_test(
     """Print one test: where it cannot be compared in a line, else a row per network."""
     from shrinkproof.verdict.showing import (
         amount,
-        decisive_p,
         ends,
         notes_of,
         p_text,
@@ -133,9 +132,9 @@ def _print_test(
                 "where": escape(place_of(outcome, is_one_run=is_one)),
                 "ours": amount(outcome.value, outcome.unit),
                 "95 % interval": ends(outcome),
-                "p": p_text(decisive_p(outcome)),
+                "p": p_text(outcome),
                 "verdict": outcome.verdict,
-                "notes": notes_of(outcome, notes),
+                "notes": notes_of(_beside(outcome), notes),
             }
             for outcome in shown
         ]
@@ -149,12 +148,21 @@ def _print_test(
         for column, name in zip(table.columns, columns, strict=True):
             if name in _WORDS:
                 column.justify, column.no_wrap = "left", False
+                column.min_width = max(len(word) for row in rows for word in row[name].split(" "))
         console.print(Padding(table, _INDENT, expand=False))
     missing = sorted((o for o in outcomes if o.verdict == _APART), key=lambda o: o.reasons[:1])
     for reasons, same in groupby(missing, key=lambda o: o.reasons[:1]):
-        where = ", ".join(place_of(o, is_one_run=is_one) + _ours(o) for o in same)
+        members = list(same)
+        where = ", ".join(place_of(o, is_one_run=is_one) + _ours(o) for o in members)
         why = reasons[0] if reasons else "nothing is known"
-        _print_text(console, f"{_APART}: {where}: {why}", 4)
+        numbers = notes_of([r for outcome in members for r in _beside(outcome)], notes)
+        more = f" (notes {numbers})" if numbers else ""
+        _print_text(console, f"{_APART}: {where}: {why}{more}", 4)
+
+
+def _beside(outcome: Outcome) -> tuple[str, ...]:
+    """Return the reasons that stand in notes; the first one of what is apart stands in its line."""
+    return outcome.reasons[1:] if outcome.verdict == _APART else outcome.reasons
 
 
 def _ours(outcome: Outcome) -> str:
@@ -162,20 +170,3 @@ def _ours(outcome: Outcome) -> str:
     from shrinkproof.verdict.showing import amount
 
     return "" if outcome.value is None else f" (ours {amount(outcome.value, outcome.unit)})"
-
-
-def _legend(paper: Paper, outcomes: Sequence[Outcome]) -> list[str]:
-    """Return what words and columns mean, as far as they were printed."""
-    lines = []
-    if any(outcome.p is not None for outcome in outcomes):
-        lines.append(
-            "p speaks for or against the claim, whichever is smaller, after Holm's correction over "
-            "its family; .025 decides. Intervals hold one at a time."
-        )
-    if any("single run" in outcome.verdict for outcome in outcomes):
-        lines.append(
-            "'single run': one training; it says nothing of other trainings, whatever p is."
-        )
-    if any(outcome.unit == "slope" for outcome in outcomes):
-        lines.append("points/1 is the slope: points from ratio 0 to ratio 1.")
-    return [*lines, *(f"{paper.name}: {note}" for note in paper.notes)]

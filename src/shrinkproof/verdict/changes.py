@@ -32,7 +32,9 @@ def of_effect(effect: Effect, network: Network, *, is_number: bool = False) -> F
     if is_number and effect.published is None:
         return nothing("no number was published")
     tests = [_tested(effect, contrast, is_number=is_number) for contrast in measured.contrasts]
-    worst = min(range(len(tests)), key=lambda i: (-(tests[i].p_for or 0.0), tests[i].gain))
+    p_for = _largest([test.p_for for test in tests])
+    p_against = _smallest([test.p_against for test in tests])
+    worst = _weakest([(test.p_for, test.p_against, test.gain) for test in tests], p_for, p_against)
     shown = measured.contrasts[worst]
     low, high = shown.interval() or (None, None)
     return Finding(
@@ -43,9 +45,10 @@ def of_effect(effect: Effect, network: Network, *, is_number: bool = False) -> F
         published=effect.published,
         trainings=shown.trainings,
         images=network.reader.images,
-        p_for=_largest([test.p_for for test in tests]),
-        p_against=_smallest([test.p_against for test in tests]),
+        p_for=p_for,
+        p_against=p_against,
         holds=all(test.holds for test in tests),
+        contradicted=_contradicted(effect, shown, is_number=is_number),
         reasons=(*measured.reasons, *_about(measured, worst), *_unknown(shown, network)),
         details=measured.details,
     )
@@ -81,6 +84,19 @@ def _tested(effect: Effect, contrast: Contrast, *, is_number: bool) -> _Tested:
     return _Tested(gain.value, gain.p_above(0.0), gain.p_below(effect.margin), holds=gain.value > 0)
 
 
+def _contradicted(effect: Effect, contrast: Contrast, *, is_number: bool) -> str:
+    """Return whether a contradiction shows the opposite, or only too small a change."""
+    ends = contrast.interval()
+    if is_number or effect.goal == "keeps" or ends is None:
+        return ""
+    is_opposite = ends[1] < 0 if effect.direction == "higher" else ends[0] > 0
+    if is_opposite:
+        return "the change is in the opposite direction"
+    return (
+        "any change in the claimed direction is smaller than the margin; no opposite one is shown"
+    )
+
+
 def _same(contrast: Contrast, published: float, margin: float) -> _Tested:
     """Ask whether a value is the published one within the margin: two one-sided tests."""
     low, high = published - margin, published + margin
@@ -102,6 +118,28 @@ def _smallest(values: Sequence[float | None]) -> float | None:
     return min(1.0, len(known) * min(known)) if known else None
 
 
+def _weakest(
+    each: Sequence[tuple[float | None, float | None, float]],
+    p_for: float | None,
+    p_against: float | None,
+) -> int:
+    """Return which test is shown: the one whose p-value is that of all of them.
+
+    Args:
+        each: p-value for and against, and how well the value alone agrees.
+        p_for: of all.
+        p_against: of all; where it is the smaller one, the test that says most against is shown.
+    """
+    if _or_one(p_against) < _or_one(p_for):
+        return min(range(len(each)), key=lambda i: (_or_one(each[i][1]), each[i][2]))
+    return min(range(len(each)), key=lambda i: (-_or_one(each[i][0]), each[i][2]))
+
+
+def _or_one(p: float | None) -> float:
+    """Return a p-value; 1 where there is none, which shows nothing."""
+    return 1.0 if p is None else p
+
+
 def _about(measured: Measured, shown: int) -> list[str]:
     if len(measured.contrasts) == 1:
         return []
@@ -119,7 +157,10 @@ def of_joint(joint: Joint, network: Network) -> Finding:
     broken = next((part for part in parts if part.obstacle), None)
     if broken is not None:
         return nothing(broken.obstacle, broken.reasons)
-    weakest = max(range(len(parts)), key=lambda i: (not parts[i].holds, parts[i].p_for or 0.0))
+    p_for = _largest([part.p_for for part in parts])
+    p_against = _smallest([part.p_against for part in parts])
+    each = [(part.p_for, part.p_against, float(bool(part.holds))) for part in parts]
+    weakest = _weakest(each, p_for, p_against)
     shown = parts[weakest]
     names = [part.selector for part in joint.parts]
     return Finding(
@@ -129,8 +170,8 @@ def of_joint(joint: Joint, network: Network) -> Finding:
         unit=shown.unit,
         trainings=min(part.trainings for part in parts),
         images=shown.images,
-        p_for=_largest([part.p_for for part in parts]),
-        p_against=_smallest([part.p_against for part in parts]),
+        p_for=p_for,
+        p_against=p_against,
         holds=all(part.holds for part in parts),
         reasons=(
             f"shown is {names[weakest]}, the weakest of {len(parts)}",
@@ -226,6 +267,7 @@ def of_form_gap(gap: FormGap, network: Network) -> Finding:
         holds=gain.value > gap.margin,
         reasons=(
             *(f"left out: {text}" for text in dict.fromkeys(missing)),
+            *_others(base, network),
             *_unknown(contrast, network),
         ),
         details=({"changes": [value for value in contrast.values if math.isfinite(value)]},),
@@ -247,6 +289,12 @@ def _published_pairs(base: str, network: Network) -> list[Any]:
     files, floats = _first(network.chosen(base + INT8)), _first(network.chosen(base))
     pairs = zip(files, floats, strict=False)
     return [(("artifact", "artifact"), pair) for pair in pairs]
+
+
+def _others(base: str, network: Network) -> list[str]:
+    """Return which recipes of a method are not shown."""
+    names = [treatment.recipe for treatment in network.chosen(base)]
+    return [f"shown is {names[0]}, left out: {', '.join(names[1:])}"] if len(names) > 1 else []
 
 
 def _first(treatments: Sequence[Treatment]) -> Sequence[Any]:

@@ -173,10 +173,13 @@ def over_trainings(changes: Sequence[Change], images: int) -> Contrast:
         spreads.append(Spread(variance, math.inf))
     if reason:
         reasons.append(reason)
+    if _are_copies(numbers):
+        reasons.append("all trainings gave the same answers, so they count as one")
+        count = 1
     if not sum(spread.variance for spread in spreads):
         reasons.append(
             "every training has the same value, so its spread is unknown"
-            if count > 1
+            if len(values) > 1
             else "one training without a spread over images has no interval"
         )
     known = tuple(spread for spread in spreads if spread.variance)
@@ -184,6 +187,16 @@ def over_trainings(changes: Sequence[Change], images: int) -> Contrast:
         float(np.mean([getattr(change, side) for change in changes])) for side in ("above", "below")
     )
     return Contrast(mean.value, known, above, below, count, values, "; ".join(reasons))
+
+
+def _are_copies(numbers: Sequence[Replicated]) -> bool:
+    """Return whether several trainings are one: equal on all resampled images, too."""
+    first = numbers[0].values
+    return (
+        len(numbers) > 1
+        and len(first) > 0
+        and all(np.array_equal(number.values, first, equal_nan=True) for number in numbers)
+    )
 
 
 def minus(a: Contrast, b: Contrast, shift: Replicated, images: int) -> Contrast:

@@ -44,19 +44,30 @@ class Departures:
     reasons: tuple[str, ...] = ()
 
 
-def departures(paper: Paper, claim: Claim, test: Test, network: Network) -> Departures:
+def departures(
+    paper: Paper, claim: Claim, test: Test, network: Network, trainings: int
+) -> Departures:
     """Return how a run departs from the protocol of a paper, for one test in one network.
 
-    Other data forbid any comparison. Another network or another recovery forbid one of numbers
-    alone: a claim about a method should hold in other networks, too, and the reasons say which.
+    Other data, and images that the network may have learned from, forbid any comparison. Another
+    network or another recovery forbid one of numbers alone: a claim about a method should hold in
+    other networks, too, and the reasons say which.
+
+    Args:
+        paper: whose protocol.
+        claim: the claim.
+        test: its primary test, or one of its controls.
+        network: in which network.
+        trainings: behind what was found.
     """
     if network.is_published:
         return Departures(reasons=("numbers measured elsewhere, as published: no images, no test",))
-    data = _data(paper, claim, network)
+    data = _data(paper, claim, network) or _contamination(network)
     if data:
         return Departures(obstacle=data, reasons=tuple(_notes(network)))
     blocking = list(_blocking(paper, test, network))
-    reasons = [*blocking, *_others(paper, claim, test, network), *_notes(network)]
+    reasons = [*blocking, *_others(paper, claim, test, network, trainings)]
+    reasons += _notes(network)
     if claim.is_number and blocking:
         return Departures(f"a number of another protocol: {blocking[0]}", tuple(reasons))
     return Departures(reasons=tuple(reasons))
@@ -90,10 +101,20 @@ def _blocking(paper: Paper, test: Test, network: Network) -> Iterator[str]:
         yield "the published recovery is not known"
     elif trained and trained != [protocol.epochs]:
         shown = " to ".join(dict.fromkeys(f"{n:g}" for n in (trained[0], trained[-1])))
-        yield f"recovery: {shown} epochs instead of {protocol.epochs}"
+        word = "epoch" if trained == [1] else "epochs"
+        yield f"recovery: {shown} {word} instead of {protocol.epochs}"
 
 
-def _others(paper: Paper, claim: Claim, test: Test, network: Network) -> Iterator[str]:
+def _contamination(network: Network) -> str:
+    """Return why the network may have learned from the images; empty where it has not."""
+    splits = network.results.data.get("contamination", {}).get(network.model, {})
+    seen = splits.get(network.results.printing)
+    return f"contaminated: {seen}" if seen else ""
+
+
+def _others(
+    paper: Paper, claim: Claim, test: Test, network: Network, trainings: int
+) -> Iterator[str]:
     """Yield what else is not as published, or weakens what is said."""
     results = network.results
     count, images = paper.protocol.images, network.reader.images
@@ -113,12 +134,19 @@ def _others(paper: Paper, claim: Claim, test: Test, network: Network) -> Iterato
     ):
         yield "8-bit numbers are of simulated twins, not of the exported files"
     if claim.unit == "training" and not isinstance(test, Threshold):
-        repeats = [len(treatment.repeats) for treatment in _treatments(test, network)]
-        if repeats and max(repeats) > 1:
-            yield "repeats are of the recovery, all of one trained network"
-        if repeats and min(repeats) < ENOUGH:
-            what = "one training" if min(repeats) == 1 else f"{min(repeats)} trainings"
-            yield f"{what}: too few to say something of other trainings"
+        yield from _about_trainings(_treatments(test, network), trainings)
+
+
+def _about_trainings(treatments: Sequence[Treatment], trainings: int) -> Iterator[str]:
+    """Yield what few trainings, and trainings of one original, cannot say."""
+    if treatments and not any(treatment.is_trained for treatment in treatments):
+        yield "nothing is trained after compression: it is about one trained network"
+        return
+    if trainings > 1:
+        yield "repeats are of the recovery, all of one trained network"
+    if 0 < trainings < ENOUGH:
+        what = "one training" if trainings == 1 else f"{trainings} trainings"
+        yield f"{what}: too few to say something of other trainings"
 
 
 def _notes(network: Network) -> Iterator[str]:
@@ -126,9 +154,14 @@ def _notes(network: Network) -> Iterator[str]:
     results = network.results
     if results.spec.scale_note:
         yield results.spec.scale_note
-    seen = results.data["contamination"].get(network.model, {}).get(results.printing)
-    if seen:
-        yield f"contaminated: {seen}"
+    if results.printing != "report":
+        yield "measured on images that also decide: temperatures and choices were made on them"
+    if network.left_out:
+        yield f"left out, predicted elsewhere: {', '.join(network.left_out)}"
+    if results.missing:
+        yield f"not finished: {sum(results.missing.values())} of {len(results.cells)} cells missing"
+    if results.failures:
+        yield f"failed: {', '.join(dict.fromkeys(str(f['label']) for f in results.failures))}"
 
 
 def _treatments(test: Test, network: Network) -> list[Treatment]:

@@ -57,10 +57,9 @@ def measure(effect: Effect, network: Network) -> Measured | Undefined:
         chosen = [treatment for treatment in chosen if treatment.level]
     if not chosen:
         return Undefined(_absent(effect))
-    count = max(len(treatment.repeats) for treatment in chosen)
     trainings: list[list[_Part]] = []
     missing: list[str] = []
-    for repeat in range(count):
+    for repeat in _repeats(chosen):
         parts = [_part(effect, network, treatment, repeat) for treatment in chosen]
         known = [part for part in parts if isinstance(part, _Part)]
         missing += [part.reason for part in parts if isinstance(part, Undefined)][:1]
@@ -69,7 +68,36 @@ def measure(effect: Effect, network: Network) -> Measured | Undefined:
     if not trainings:
         return Undefined(f"nothing measured: {missing[0]}")
     reasons = [f"left out, one training: {text}" for text in dict.fromkeys(missing)]
+    reasons += _about_recipes(effect, network, chosen)
     return _contrasts(effect, chosen, trainings, reasons, network.reader.images)
+
+
+def _repeats(chosen: Sequence[Treatment]) -> list[int]:
+    """Return the trainings of recipes; one where nothing is trained, whatever was repeated."""
+    trained = [treatment for treatment in chosen if treatment.is_trained]
+    found = {candidate.repeat for treatment in trained for candidate in treatment.repeats}
+    return sorted(found) or [0]
+
+
+def _about_recipes(effect: Effect, network: Network, chosen: Sequence[Treatment]) -> list[str]:
+    """Return what must be known about the recipes that stand for a method."""
+    reasons = []
+    originals = [
+        treatment.recipe
+        for treatment in chosen
+        if network.control_of(treatment.repeats[0]) is network.original
+    ]
+    if effect.against == "control" and originals:
+        reasons.append(
+            f"{', '.join(originals)}: nothing is trained, so the original is the control"
+        )
+    levels = [treatment.level for treatment in chosen]
+    if len(set(levels)) < len(levels):
+        reasons.append(
+            "several recipes at one ratio, each counts as much: "
+            f"{', '.join(treatment.recipe for treatment in chosen)}"
+        )
+    return reasons
 
 
 def _absent(effect: Effect) -> str:
@@ -80,8 +108,9 @@ def _absent(effect: Effect) -> str:
 
 def _part(effect: Effect, network: Network, treatment: Treatment, repeat: int) -> _Part | Undefined:
     selector = Selector.parse(effect.selector)
-    # What trains nothing is the same in every repeat.
-    candidate = treatment.repeats[0 if len(treatment.repeats) == 1 else repeat]
+    candidate = treatment.in_training(repeat)
+    if candidate is None:
+        return Undefined(f"{network.model}/{treatment.recipe} was not trained as often as others")
     own = network.number(candidate, treatment.form, selector)
     compared = _compared(effect, network, candidate)
     if isinstance(own, Undefined) or isinstance(compared, Undefined):

@@ -65,7 +65,7 @@ def judge(paper: Paper, runs: Sequence[Results]) -> tuple[Outcome, ...]:
         runs: finished runs; each is asked the claims of its task.
 
     Raises:
-        UsageError: no run, or none of a task that the claims are about.
+        UsageError: no run, a run that was given twice, or none of a task that the claims are about.
     """
     tasks = dict.fromkeys(claim.task for claim in paper.claims)
     found = [results.spec.task for results in runs]
@@ -74,8 +74,12 @@ def judge(paper: Paper, runs: Sequence[Results]) -> tuple[Outcome, ...]:
             f"verdict: the claims of {paper.name} are about {' and '.join(tasks)}, got "
             f"{' and '.join(dict.fromkeys(found)) or 'no run'}; give a run of such networks"
         )
-    readers = [(name, Reader(results)) for name, results in zip(_names(runs), runs, strict=True)]
-    cases = [case for claim in paper.claims for case in _cases(paper, claim, readers)]
+    paths = [results.store.path.resolve() for results in runs]
+    twice = next((path for i, path in enumerate(paths) if path in paths[:i]), None)
+    if twice is not None:
+        raise UsageError(f"verdict: every run must be given once, got {twice} twice; leave one out")
+    asked = [(name, _networks(run)) for name, run in zip(_names(runs), runs, strict=True)]
+    cases = [case for claim in paper.claims for case in _cases(paper, claim, asked)]
     return tuple(_outcomes(cases))
 
 
@@ -87,13 +91,21 @@ def _names(runs: Sequence[Results]) -> list[str]:
     return [str(results.store.path) for results in runs]
 
 
-def _cases(paper: Paper, claim: Claim, readers: Sequence[tuple[str, Reader]]) -> Iterator[_Case]:
-    mine = [(name, r) for name, r in readers if r.results.spec.task == claim.task]
+def _networks(results: Results) -> list[Network]:
+    """Return the networks of a run that its plan has candidates of."""
+    reader = Reader(results)
+    planned = {candidate.model for candidate in results.candidates}
+    return [Network(reader, model) for model in results.spec.models if model in planned]
+
+
+def _cases(
+    paper: Paper, claim: Claim, asked: Sequence[tuple[str, Sequence[Network]]]
+) -> Iterator[_Case]:
+    mine = [(name, found) for name, found in asked if found[0].results.spec.task == claim.task]
     if not mine:
         finding = nothing(f"no run of {claim.task} was given")
         yield _Case(claim, claim.test, is_control=False, run="", network="", finding=finding)
-    for name, reader in mine:
-        networks = [Network(reader, model) for model in reader.results.spec.models]
+    for name, networks in mine:
         for test, is_control in ((claim.test, False), *((t, True) for t in claim.controls)):
             for network, finding in _findings(paper, claim, test, networks):
                 yield _Case(
@@ -147,7 +159,7 @@ def _departing(
     paper: Paper, claim: Claim, test: Test, networks: Sequence[Network], finding: Finding
 ) -> Finding:
     """Return a finding with how its networks depart from the protocol."""
-    found = [departures(paper, claim, test, network) for network in networks]
+    found = [departures(paper, claim, test, n, finding.trainings) for n in networks]
     obstacle = next((item.obstacle for item in found if item.obstacle), "")
     reasons = dict.fromkeys(reason for item in found for reason in item.reasons)
     return replace(
@@ -165,6 +177,7 @@ def _outcomes(cases: Sequence[_Case]) -> Iterator[Outcome]:
         found = case.finding
         verdict = word_of(found, case.claim.unit, (wrong, right), is_published=case.is_published)
         obstacle = (found.obstacle,) if found.obstacle else ()
+        about = _about_margin(found, wrong, right)
         yield Outcome(
             claim=case.claim.name,
             run=case.run,
@@ -184,14 +197,18 @@ def _outcomes(cases: Sequence[_Case]) -> Iterator[Outcome]:
             adjusted_p_against=right,
             family=case.family,
             verdict=verdict,
-            reasons=tuple(dict.fromkeys((*obstacle, *_about_margin(wrong, right), *found.reasons))),
+            reasons=tuple(dict.fromkeys((*obstacle, *about, *found.reasons))),
             details=found.details,
         )
 
 
-def _about_margin(wrong: float | None, right: float | None) -> list[str]:
-    is_both = None not in (wrong, right) and max(wrong or 0.0, right or 0.0) <= ALPHA
-    return ["in the claimed direction, and shown to be smaller than the margin"] if is_both else []
+def _about_margin(found: Finding, wrong: float | None, right: float | None) -> list[str]:
+    """Return what the margin makes of it: small improvements, and contradictions by their lack."""
+    if right is None or right > ALPHA:
+        return []
+    if wrong is not None and wrong <= ALPHA:
+        return ["in the claimed direction, and shown to be smaller than the margin"]
+    return [found.contradicted] if found.contradicted else []
 
 
 def _adjusted(cases: Sequence[_Case], side: str) -> list[float | None]:

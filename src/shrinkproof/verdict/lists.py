@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -91,7 +92,8 @@ def of_count(count: Count, networks: Sequence[Network], data: str) -> Finding:
     counted = sum(sign * c.value <= sign * limit for _, c in known)
     surely, possibly = 0, 0
     for _, contrast in known:
-        low, high = contrast.interval() or (contrast.value, contrast.value)
+        # All intervals hold at once (Bonferroni); without one a network may lie on either side.
+        low, high = contrast.interval(1 - 2 * ALPHA / len(known)) or (-math.inf, math.inf)
         ends = sorted((sign * low, sign * high))
         surely += ends[1] <= sign * limit
         possibly += ends[0] <= sign * limit
@@ -181,21 +183,20 @@ def of_table(table: Table, network: Network) -> Finding:
         item = _Item(name, network, forms[name], items[name])
         for column, published in values.items():
             found = _contrast(item, Selector.parse(table.selectors[column]))
-            rows.append(_row(name, column, published, found))
+            rows.append(_row(name, column, published, found, _digits(table, column)))
     measured = [row for row in rows if row["ours"] is not None]
     if not measured:
         return nothing("nothing measured: no published row is about this network and its recipes")
     equal = sum(row["is_equal"] for row in measured)
     tests = [row["p"] for row in measured if row["p"] is not None]
-    differs = bool(tests) and len(tests) * min(tests) <= 2 * ALPHA
     return Finding(
         value=float(equal),
         unit="count",
         published=float(len(measured)),
-        trainings=1,
+        trainings=min(row["trainings"] for row in measured),
         images=network.reader.images,
         holds=equal == len(measured),
-        decided=_of_differences(differs=differs),
+        p_against=min(1.0, len(tests) * min(tests)) if tests else None,
         reasons=(
             f"{equal} of {len(measured)} numbers are equal as far as they were printed",
             *([f"{len(rows) - len(measured)} are not measured"] * (len(rows) > len(measured))),
@@ -204,21 +205,25 @@ def of_table(table: Table, network: Network) -> Finding:
     )
 
 
-def _of_differences(*, differs: bool) -> Literal["not reproduced", "inconclusive"]:
-    """Return what numbers side by side can say: that none differs beyond chance shows nothing."""
-    return "not reproduced" if differs else "inconclusive"
+def _digits(table: Table, column: str) -> int:
+    """Return with how many digits the values of a column were printed: those of the longest."""
+    values = [row[column] for row in table.rows.values() if column in row]
+    return max(len(f"{value:.12f}".rstrip("0").partition(".")[2]) for value in values)
 
 
-def _row(name: str, column: str, published: float, found: Contrast | Undefined) -> Json:
+def _row(
+    name: str, column: str, published: float, found: Contrast | Undefined, digits: int
+) -> Json:
+    """Return a published number beside ours, with the two-sided p-value of their difference."""
     row: Json = {"network": name, "column": column, "published": published}
     if isinstance(found, Undefined):
         return {**row, "ours": None, "p": None, "is_equal": False, "reason": found.reason}
     beyond = found.p_above(published), found.p_below(published)
     tests = [p for p in beyond if p is not None]
-    digits = len(repr(published).partition(".")[2])
     return {
         **row,
         "ours": found.value,
+        "trainings": found.trainings,
         "p": min(1.0, 2 * min(tests)) if tests else None,
         "is_equal": abs(found.value - published) <= 0.51 * 10.0**-digits,
     }

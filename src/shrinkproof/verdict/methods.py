@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from shrinkproof.records import Candidate, Form, Json
+from shrinkproof.results.imported import read_imported
 
 if TYPE_CHECKING:
     from shrinkproof.results import Results
@@ -57,7 +58,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "quantize.static": "int8",
     "quantize.qat": "qat",
 }
-_RECOVERY: Final = frozenset({"finetune", "recalibrate", "fold"})
+RECOVERY: Final = frozenset({"finetune", "recalibrate", "fold"})
 """Steps that compress nothing."""
 
 _SHORT: Final[Mapping[str, str]] = {"p50": "prune", "c16": "cluster"}
@@ -77,6 +78,7 @@ class Treatment:
             had another goal than a ratio.
         form: in which its numbers are those of the methods.
         repeats: its candidates, one for each training.
+        is_trained: whether anything is trained after the original, so that repeats differ.
     """
 
     recipe: str
@@ -84,6 +86,13 @@ class Treatment:
     level: float | None
     form: Form
     repeats: tuple[Candidate, ...]
+    is_trained: bool = True
+
+    def in_training(self, repeat: int) -> Candidate | None:
+        """Return its candidate of one training; what trains nothing is the same in all."""
+        if not self.is_trained:
+            return self.repeats[0]
+        return next((c for c in self.repeats if c.repeat == repeat), None)
 
     def is_of(self, method: str, levels: tuple[float, float]) -> bool:
         """Return whether it counts as a method at some levels, both ends included."""
@@ -97,8 +106,10 @@ class Treatment:
 def treatments_of(results: Results, model: str) -> tuple[Treatment, ...]:
     """Return all recipes of a network; those with two forms that are methods come twice."""
     recipes: dict[str, list[Candidate]] = {}
+    elsewhere = {candidate.key for candidate in predicted_elsewhere(results)}
     for candidate in results.candidates:
-        if candidate.model == model and candidate.role == "recipe":
+        is_own = candidate.key not in elsewhere
+        if candidate.model == model and candidate.role == "recipe" and is_own:
             recipes.setdefault(candidate.recipe, []).append(candidate)
     own: Form = "twin" if results.form == "twin" else "artifact"
     found = []
@@ -109,6 +120,11 @@ def treatments_of(results: Results, model: str) -> tuple[Treatment, ...]:
         else:
             found += _measured(recipe, repeats, own)
     return tuple(found)
+
+
+def predicted_elsewhere(results: Results) -> tuple[Candidate, ...]:
+    """Return what other engines predicted for a run: recipes of its own a second time."""
+    return read_imported(results.store, *results.store.read_plan()).candidates
 
 
 def is_published(results: Results) -> bool:
@@ -126,8 +142,14 @@ def _measured(recipe: str, repeats: tuple[Candidate, ...], own: Form) -> list[Tr
         forms.setdefault("twin", set()).add(aware)
         forms.setdefault("artifact", set()).add(aware + INT8)
     return [
-        Treatment(recipe, frozenset(names), level, form, repeats) for form, names in forms.items()
+        Treatment(recipe, frozenset(names), level, form, repeats, trains(steps))
+        for form, names in forms.items()
     ]
+
+
+def trains(steps: Sequence[Json]) -> bool:
+    """Return whether steps train anything."""
+    return any(step["name"] == "finetune" or step["fields"].get("finetune") for step in steps)
 
 
 def _families(kinds: frozenset[str], steps: Sequence[Json]) -> set[str]:
@@ -144,7 +166,7 @@ def _families(kinds: frozenset[str], steps: Sequence[Json]) -> set[str]:
 
 def _kinds(steps: Sequence[Json]) -> list[str]:
     """Return what compresses; a step that nobody here knows stands for itself."""
-    names = [step["name"] for step in steps if step["name"] not in _RECOVERY]
+    names = [step["name"] for step in steps if step["name"] not in RECOVERY]
     return [_KINDS.get(name, name) for name in names]
 
 

@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from shrinkproof.metrics.names import bare_name
 from shrinkproof.protocols import Undefined
-from shrinkproof.records import Candidate, Form
+from shrinkproof.records import Candidate, Form, Json
 from shrinkproof.selectors import Selector
 from shrinkproof.statistics import Replicated
 from shrinkproof.verdict.contrasts import bias_of
-from shrinkproof.verdict.methods import Treatment, is_published, treatments_of
+from shrinkproof.verdict.methods import (
+    RECOVERY,
+    Treatment,
+    is_published,
+    predicted_elsewhere,
+    trains,
+    treatments_of,
+)
 from shrinkproof.verdict.numbers import Reader
 
 if TYPE_CHECKING:
@@ -63,6 +70,12 @@ class Network:
         return treatments_of(self.results, self.model)
 
     @cached_property
+    def left_out(self) -> tuple[str, ...]:
+        """What other engines predicted: the same compressed networks a second time."""
+        found = predicted_elsewhere(self.results)
+        return tuple(c.label for c in found if c.model == self.model)
+
+    @cached_property
     def original(self) -> Candidate:
         """The uncompressed network."""
         return next(
@@ -75,16 +88,16 @@ class Network:
         return sorted(found, key=lambda t: (t.level or 0.0, t.recipe))
 
     def control_of(self, candidate: Candidate) -> Candidate | Undefined:
-        """Return the dense network that was trained as long as a candidate."""
+        """Return the dense network that was trained as long as a candidate.
+
+        That of a candidate that changes nothing but what it compresses is the original.
+        """
         control = self.results.by_key.get(candidate.control)
-        if control is None or control.role != "control":
-            is_left_out = self.is_published or self.results.spec.controls == "none"
-            if not is_left_out and not epochs_of(candidate):
-                return Undefined(
-                    f"{candidate.label} trains nothing, so the original is its control"
-                )
-            return Undefined("the run has no dense network that was trained as long")
-        return control
+        if control is not None and control.role == "control":
+            return control
+        if not self.is_published and not recovers(candidate):
+            return self.original
+        return Undefined("the run has no dense network that was trained as long")
 
     def number(
         self, candidate: Candidate, form: Form, selector: Selector
@@ -110,11 +123,28 @@ def bias_in(selector: Selector, number: Replicated) -> float:
     return bias_of(number) if bare_name(selector.metric).startswith(_BINNED) else 0.0
 
 
+def recovers(candidate: Candidate) -> bool:
+    """Return whether a candidate is trained or recalibrated, so that it needs a control."""
+    return trains(candidate.steps) or any(s["name"] == "recalibrate" for s in candidate.steps)
+
+
 def epochs_of(candidate: Candidate) -> float:
-    """Return how many epochs the last training of a candidate takes; 0 for none."""
+    """Return how many epochs of recovery follow the last compression that any follow; 0 for none.
+
+    A step that prunes in several iterations trains after each of them, and they count.
+    """
+    total = 0.0
     for step in reversed(candidate.steps):
-        fields = step["fields"]
-        training = fields if step["name"] == "finetune" else fields.get("finetune")
-        if training:
-            return float(training.get("epochs", 0))
-    return 0.0
+        total += _epochs_in(step["name"], step["fields"])
+        if total and step["name"] not in RECOVERY:
+            break
+    return total
+
+
+def _epochs_in(name: str, fields: Json) -> float:
+    training = fields if name == "finetune" else fields.get("finetune")
+    if not training:
+        return 0.0
+    rounds = fields.get("iterations", 1)
+    times = fields.get("groups") if rounds == "layers" else rounds
+    return float(training.get("epochs", 0)) * float(times or 1)

@@ -70,7 +70,7 @@ def of_correlation(claim: Correlation, network: Network) -> Finding:
     standard error of Bonett and Wright 2000; where all ranks agree, the p-value is that of one
     order among all.
     """
-    points, missing = _points(claim, network)
+    points, counts, missing = _points(claim, network)
     if len(points) < FEWEST:
         why = f": {missing[0]}" if missing else ""
         return nothing(f"a correlation needs {FEWEST} recipes, got {len(points)}{why}")
@@ -93,7 +93,7 @@ def of_correlation(claim: Correlation, network: Network) -> Finding:
         value=r,
         low=stated.low,
         high=stated.high,
-        trainings=min(len(t.repeats) for t in network.treatments if t.recipe in points),
+        trainings=min(counts.values(), default=1),
         images=network.reader.images,
         p_for=p_rise,
         p_against=p_fall,
@@ -108,10 +108,14 @@ def of_correlation(claim: Correlation, network: Network) -> Finding:
 
 def _points(
     claim: Correlation, network: Network
-) -> tuple[dict[str, tuple[float, float]], list[str]]:
-    """Return both numbers of each recipe, means over trainings, and what is missing."""
+) -> tuple[dict[str, tuple[float, float]], dict[str, int], list[str]]:
+    """Return both numbers of each recipe, and what is missing.
+
+    They are means over trainings; how many is counted where anything is trained.
+    """
     selectors = [Selector.parse(text) for text in (claim.x, claim.y)]
     points: dict[str, tuple[float, float]] = {}
+    counts: dict[str, int] = {}
     missing: list[str] = []
     for treatment in network.chosen("any"):
         found = [
@@ -124,9 +128,11 @@ def _points(
             for x, y in found
             if isinstance(x, Replicated) and isinstance(y, Replicated)
         ]
+        if known and treatment.is_trained:
+            counts[treatment.recipe] = len(known)
         if known:
             points[treatment.recipe] = (
                 sum(x for x, _ in known) / len(known),
                 sum(y for _, y in known) / len(known),
             )
-    return points, missing
+    return points, counts, missing

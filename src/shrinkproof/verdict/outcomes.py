@@ -46,9 +46,9 @@ class Finding:
         p_for: p-value of the claim being wrong; None where no test applies.
         p_against: p-value of the claim being right; None where no test applies.
         holds: whether the values alone agree with the claim; None where there are none.
-        is_small: the improvement is shown to be smaller than the margin.
         decided: verdict where it needs no test; empty where tests decide.
         obstacle: why ours cannot be compared; empty where it can.
+        contradicted: what a contradiction means here, other than the opposite of the claim.
         reasons: what a reader must know.
         details: values of each level, part or training.
     """
@@ -65,6 +65,7 @@ class Finding:
     holds: bool | None = None
     decided: Verdict | Literal[""] = ""
     obstacle: str = ""
+    contradicted: str = ""
     reasons: tuple[str, ...] = ()
     details: tuple[Json, ...] = ()
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
 from shrinkproof.records import Json
 from shrinkproof.verdict.claims import Claim, Paper
-from shrinkproof.verdict.outcomes import Outcome
+from shrinkproof.verdict.outcomes import ALPHA, Outcome
 
 NOTHING: Final = "-"
 
 _UNITS: Final[Mapping[str, tuple[float, int, str]]] = {
     "points": (100, 2, "points"),
-    "slope": (100, 2, "points/1"),
+    "slope": (100, 2, "points"),
     "share": (100, 1, "%"),
     "relative": (100, 1, "%"),
     "count": (1, 0, ""),
@@ -41,16 +41,20 @@ def ends(outcome: Outcome) -> str:
     return f"{low} to {high}"
 
 
-def p_text(p: float | None) -> str:
-    """Return a p-value as tables show it; empty without one."""
-    return "" if p is None else "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+def p_text(outcome: Outcome) -> str:
+    """Return the corrected p-value of the direction that decides, with its word; empty without one.
 
-
-def decisive_p(outcome: Outcome) -> float | None:
-    """Return the corrected p-value of the direction that the data speak for."""
-    found = (outcome.adjusted_p, outcome.adjusted_p_against)
-    known = [p for p in found if p is not None]
-    return min(known) if known else None
+    That is ``for`` where both directions are shown, of small improvements, as in the verdict.
+    """
+    found = [("for", outcome.adjusted_p), ("against", outcome.adjusted_p_against)]
+    known = [(word, p) for word, p in found if p is not None]
+    if not known:
+        return ""
+    decisive = [item for item in known if item[1] <= ALPHA]
+    word, p = decisive[0] if decisive else min(known, key=lambda item: item[1])
+    if p == 1:
+        return "1.000"  # of both directions
+    return f"{word} <.001" if p < 0.001 else f"{word} {f'{p:.3f}'.removeprefix('0')}"
 
 
 def place_of(outcome: Outcome, *, is_one_run: bool) -> str:
@@ -59,15 +63,15 @@ def place_of(outcome: Outcome, *, is_one_run: bool) -> str:
     return where if is_one_run or not outcome.run else f"{where} of {outcome.run}"
 
 
-def numbered(outcomes: Sequence[Outcome]) -> dict[str, int]:
+def numbered(reasons: Iterable[str]) -> dict[str, int]:
     """Return reason -> number of its note, in the order in which reasons come."""
-    reasons = dict.fromkeys(reason for outcome in outcomes for reason in outcome.reasons)
+    reasons = dict.fromkeys(reasons)
     return {reason: number for number, reason in enumerate(reasons, 1)}
 
 
-def notes_of(outcome: Outcome, notes: Mapping[str, int]) -> str:
-    """Return the numbers of the notes of an outcome: ``1-3, 5``."""
-    numbers = sorted(notes[reason] for reason in outcome.reasons)
+def notes_of(reasons: Iterable[str], notes: Mapping[str, int]) -> str:
+    """Return the numbers of the notes of reasons: ``1-3, 5``."""
+    numbers = sorted({notes[reason] for reason in reasons})
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:
@@ -111,7 +115,7 @@ def as_json(paper: Paper, outcomes: Sequence[Outcome]) -> Json:
 
 def as_markdown(paper: Paper, outcomes: Sequence[Outcome]) -> str:
     """Return the verdicts as Markdown: claims, controls, notes."""
-    notes = numbered(outcomes)
+    notes = numbered(reason for outcome in outcomes for reason in outcome.reasons)
     parts = [f"**{paper.title}** ({paper.reference})", ""]
     parts += _table(paper, [o for o in outcomes if not o.is_control], notes)
     controls = [o for o in outcomes if o.is_control]
@@ -119,6 +123,7 @@ def as_markdown(paper: Paper, outcomes: Sequence[Outcome]) -> str:
         parts += ["", "Controls, which decide nothing:", ""]
         parts += _table(paper, controls, notes)
     parts += ["", *(f"{number}. {text}" for text, number in notes.items())]
+    parts += ["", *(f"* {line}" for line in legend(paper, outcomes))]
     return "\n".join(parts)
 
 
@@ -136,9 +141,9 @@ def _table(paper: Paper, outcomes: Sequence[Outcome], notes: Mapping[str, int]) 
                     outcome.test,
                     place_of(outcome, is_one_run=is_one),
                     amount(outcome.value, outcome.unit) + (f" ({stated})" if stated else ""),
-                    p_text(decisive_p(outcome)),
+                    p_text(outcome),
                     f"**{outcome.verdict}**",
-                    notes_of(outcome, notes),
+                    notes_of(outcome.reasons, notes),
                 )
             )
     return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
@@ -149,3 +154,27 @@ def published_text(claim: Claim, outcome: Outcome) -> str:
     if outcome.published is None or outcome.is_control:
         return claim.published
     return amount(outcome.published, outcome.unit)
+
+
+def legend(paper: Paper, outcomes: Sequence[Outcome]) -> list[str]:
+    """Return what words and columns mean, as far as they were printed, and what is not known."""
+    lines = []
+    if any(p_text(outcome) for outcome in outcomes):
+        lines.append(
+            "p: how likely chance alone shows a claim so well although it is wrong ('for'), or "
+            "so badly although it is right ('against'); one-sided, the smaller of the two, "
+            "corrected over its family (Holm). At most .025 decides. Intervals hold one at a time."
+        )
+    if any(" run" in outcome.verdict for outcome in outcomes):
+        lines.append(
+            "'consistent' and 'contrary' stand for 'reproduced' and 'not reproduced' where there "
+            "are fewer than three trainings: nothing is said of other trainings, whatever p is."
+        )
+    if any(outcome.verdict.startswith(("contrary", "not rep")) for outcome in outcomes):
+        lines.append(
+            "'contrary' and 'not reproduced' need not mean the opposite, only that what is claimed "
+            "is smaller than the margin; a note says which."
+        )
+    if any(outcome.unit == "slope" for outcome in outcomes):
+        lines.append("Slopes are points from ratio 0 to ratio 1.")
+    return [*lines, *(f"{paper.name}: {note}" for note in paper.notes)]

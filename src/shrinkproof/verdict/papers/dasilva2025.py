@@ -41,7 +41,7 @@ _TABLE_CLAIMS: Final = tuple(
         published="96 numbers",
         where="results tables",
         family="tables",
-        unit="image",
+        unit="training",
         test=Table({column: selector}, published_column(of, column)),
         is_number=True,
     )
