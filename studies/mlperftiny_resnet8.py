@@ -17,8 +17,8 @@ EPSILON = 1e-3
 
 
 def norm(width: int) -> nn.BatchNorm2d:
-    """Return batch normalization as Keras draws it; its momentum 0.99 is torch's 0.01."""
-    return nn.BatchNorm2d(width, eps=EPSILON, momentum=0.01)
+    """Return batch normalization with torch's momentum: Keras's is too slow for short trainings."""
+    return nn.BatchNorm2d(width, eps=EPSILON)
 
 
 class PadBelow(nn.Module):

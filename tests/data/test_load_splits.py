@@ -206,7 +206,7 @@ class Wrong:
 
 
 def test_registered_names_and_classes_agree() -> None:
-    expected = "arrays cifar10 coco digit-scenes digits foreign imagefolder voc"
+    expected = "arrays cifar10 cifar100 coco digit-scenes digits foreign imagefolder voc"
     assert DATA.names() == tuple(expected.split())
     for name in DATA:
         assert DATA.get(name).name == name

@@ -122,7 +122,7 @@ class Cifar10:
 
 @component
 class Cifar100:
-    """CIFAR-100: 50,000 training and 10,000 test images of 32 x 32 pixels, 100 fine classes.
+    """CIFAR-100: 60,000 images of 32 x 32 pixels, 50,000 to train on, of 100 classes.
 
     Reference ``cifar100:train`` or ``cifar100:test``; the index of an image is its position in the
     official order. Reads the python and the binary version; the 20 coarse classes are not read.
