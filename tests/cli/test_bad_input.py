@@ -239,7 +239,9 @@ def test_a_report_on_a_read_only_disk_can_go_elsewhere(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("writes", [3, 13, 16, 30, 60])
+@pytest.mark.parametrize(
+    "writes", [3, *(pytest.param(n, marks=pytest.mark.long) for n in (13, 16, 60)), 30]
+)
 def test_a_full_disk_loses_nothing(
     call: Call,
     finished_study: Path,

@@ -57,6 +57,7 @@ def test_latency_of_a_study_has_intervals_over_fresh_processes(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_both_runtimes_and_batches_are_slices_of_a_study(tmp_path):
     text = STUDY.replace(TIMED, BOTH).replace(
         "conditions:", "  int8:\n    steps:\n      - quantize.static: {}\nconditions:"

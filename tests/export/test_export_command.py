@@ -161,6 +161,7 @@ measure:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_published_network_survives_the_round_trip(tmp_path):
     from shrinkproof.export import export_candidate
     from shrinkproof.study import Study

@@ -46,6 +46,7 @@ def test_ctrl_c_ends_everything_and_the_next_run_completes(
     assert_repaired(run, finished_run, marks)
 
 
+@pytest.mark.long
 def test_ctrl_c_twice_ends_no_worse(study: Path, tmp_path: Path) -> None:
     running = Running.start(command(study, tmp_path / "run"))
     running.wait_for("prepare: 2/5")
@@ -58,7 +59,12 @@ def test_ctrl_c_twice_ends_no_worse(study: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.long)]
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.long),
+        signal.SIGTERM,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.long),
+    ],
 )
 def test_a_signal_to_the_driver_alone_ends_its_workers(
     study: Path, tmp_path: Path, number: signal.Signals

@@ -31,10 +31,9 @@ from .runs import (
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @needs_proc
-@pytest.mark.parametrize(
-    "second", [["--only", "*/cluster8"], pytest.param([], marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("second", [["--only", "*/cluster8"], []])
 def test_two_at_once_make_one_run(finished_run: Path, tmp_path: Path, second: list[str]) -> None:
     study, run = file_of(finished_run), tmp_path / "run"
     running = [

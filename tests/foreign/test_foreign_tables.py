@@ -444,6 +444,7 @@ def test_fronts_of_data_sets_and_published_ones_are_compared(tmp_path):
     assert any("3 candidates: without --rounded ours lacks cifar100-net/int4" in t for t in told)
 
 
+@pytest.mark.slow
 def test_a_report_is_made_of_many_candidates_without_their_baseline(tmp_path):
     lines = rows("c", "net", "original", grown(0.1, 0.05), [])
     for k in range(8):

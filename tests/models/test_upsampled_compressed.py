@@ -67,6 +67,7 @@ def test_clustering_leaves_depthwise_kernels_alone(network, images):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_small_one_with_integers_answers_as_its_file(network, images, tmp_path: Path):
     steps = [
         {"prune.channels": {"ratio": 0.5}},

@@ -17,7 +17,12 @@ pytestmark = [
 ]
 
 NAMES = [plant.recipe for plant in PLANTS]
-SCHEMES = [(1400, "light"), (1400, "dark"), (400, "light"), (400, "dark")]
+SCHEMES = [
+    (1400, "light"),
+    pytest.param(1400, "dark", marks=pytest.mark.long),
+    pytest.param(400, "light", marks=pytest.mark.long),
+    (400, "dark"),
+]
 
 
 @pytest.fixture(scope="module")

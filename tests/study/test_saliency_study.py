@@ -25,6 +25,8 @@ from shrinkproof.study.work.preparing import Preparation
 from ..study_builder import STUDY, comparable, write_study
 from .test_running import Listener, study_of
 
+pytestmark = pytest.mark.slow
+
 SALIENCY = """
   saliency:
     methods: [gradcam, {occlusion: {window: 4, stride: 2}}]
