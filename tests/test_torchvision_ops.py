@@ -185,6 +185,7 @@ def fake_torchvision(folder: Path, body: str = "") -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_nothing_is_defined_where_the_compiled_operators_load(tmp_path):
     folder = fake_torchvision(tmp_path, "raise AssertionError('must not be imported')")
     run(
@@ -211,6 +212,7 @@ assert torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5).tolist(
     )
 
 
+@pytest.mark.slow
 def test_operators_that_are_already_there_are_left_alone(tmp_path):
     folder = fake_torchvision(tmp_path)
     run(

@@ -36,6 +36,7 @@ def test_bytes_are_those_of_the_exported_file(tmp_path):
     assert probe.bytes(model, ()) == export_onnx(model, EXAMPLE, tmp_path / "model.onnx").bytes
 
 
+@pytest.mark.slow
 def test_a_smaller_network_is_faster_than_its_original():
     probe = FileProbe(network(96), EXAMPLE)
     assert probe.latency(network(8), ()) < 0.6
