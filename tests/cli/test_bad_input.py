@@ -289,7 +289,8 @@ cp -r "$1/run" "$4/run"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("small", [120, pytest.param(400, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("small", [120, 400])
 def test_a_disk_that_is_really_full(
     finished_study: Path, finished_run: Path, tmp_path: Path, small: int
 ) -> None:
