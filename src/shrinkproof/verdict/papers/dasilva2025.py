@@ -17,7 +17,7 @@ from shrinkproof.verdict.claims import (
     Protocol,
     Table,
 )
-from shrinkproof.verdict.papers.common import (
+from shrinkproof.verdict.papers.terms import (
     ACCURACY,
     KEPT,
     MEAN_ERROR,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from shrinkproof.verdict.claims import Claim, Correlation, Effect, Paper, Protocol
-from shrinkproof.verdict.papers.common import (
+from shrinkproof.verdict.papers.terms import (
     ACCURACY,
     ECE,
     ECE_15,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from shrinkproof.verdict.claims import Claim, Effect, Joint, Paper, Protocol, Threshold
-from shrinkproof.verdict.papers.common import (
+from shrinkproof.verdict.papers.terms import (
     ACCURACY,
     ECE,
     ECE_EQUAL_MASS,
