@@ -17,6 +17,7 @@ from shrinkproof.verdict.claims import (
     Protocol,
     Table,
 )
+from shrinkproof.verdict.papers.tables import published_column, published_count, published_front
 from shrinkproof.verdict.papers.terms import (
     ACCURACY,
     KEPT,
@@ -25,7 +26,6 @@ from shrinkproof.verdict.papers.terms import (
     from_control,
     of_number,
 )
-from shrinkproof.verdict.papers.tables import published_column, published_count, published_front
 
 _MCE: Final = "robustness.mce"
 _RATIO: Final = "cost.compression_ratio_zip"
