@@ -19,7 +19,7 @@ from shrinkproof.predictions import ClassificationPredictions, Predictions
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import Candidate, Condition
 from shrinkproof.selectors import Selector
-from shrinkproof.statistics import Replicated, Terms, calculated
+from shrinkproof.statistics import Replicated, Terms, averaged, calculated
 from shrinkproof.store import Shard
 from shrinkproof.summary import CORRUPTED, POOLED
 from shrinkproof.summary.classes import class_names
@@ -218,8 +218,8 @@ class Side:
             place = condition.corruption if selector.metric == MPC else ""
             numbers.setdefault(place, []).append(found)
         # mPC is the mean over corruptions of the mean over their severities.
-        means = [calculated(_mean_of, *each) for each in numbers.values()]
-        return calculated(_mean_of, *means) if means else None
+        means = [averaged(*each) for each in numbers.values()]
+        return averaged(*means) if means else None
 
     def _of_errors(self, selector: Selector) -> Terms | None:
         """Return the terms of an error under corruption; none for those relative to others."""
@@ -228,10 +228,6 @@ class Side:
         numbers = corrupted_numbers(self.totals.errors)
         found = numbers.get((selector.metric, selector.condition or CORRUPTED, 0))
         return None if found is None or isinstance(found.terms, Undefined) else found.terms
-
-
-def _mean_of(*numbers: Any) -> Any:
-    return sum(numbers) / len(numbers)
 
 
 def _mean(found: Sequence[Terms | None]) -> Terms | None:

@@ -27,7 +27,12 @@ from shrinkproof.statistics.margins import equivalence, images_needed, noninferi
 from shrinkproof.statistics.planning import units_needed
 from shrinkproof.statistics.ranks import RankTest, friedman, wilcoxon_holm, wilcoxon_signed_rank
 from shrinkproof.statistics.repeats import Repeats, across_repeats
-from shrinkproof.statistics.replicated import Replicated, calculated, replicated_interval
+from shrinkproof.statistics.replicated import (
+    Replicated,
+    averaged,
+    calculated,
+    replicated_interval,
+)
 from shrinkproof.statistics.risk import RiskTest, independent_units, risk_test
 from shrinkproof.statistics.tails import (
     BETTING,
@@ -63,6 +68,7 @@ __all__ = [
     "RiskTest",
     "Terms",
     "across_repeats",
+    "averaged",
     "betting_p",
     "binomial_p",
     "bootstrap_weights",

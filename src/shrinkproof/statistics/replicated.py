@@ -45,15 +45,17 @@ class Replicated:
     left_out: NDArray[np.float64] | None = None
 
 
-def left_out_weights(count: int) -> NDArray[np.float32]:
+def left_out_weights(count: int, most: int = MOST_BLOCKS) -> NDArray[np.float32]:
     """Return the weights of data sets without one image each, (B, N): 1, and 0 where left out.
 
-    Above 1,000 images these are blocks of neighboring images, as many for each as evenly possible.
+    Of more than ``most`` images these are blocks of neighboring ones, as many in each as evenly
+    possible.
 
     Args:
         count: number of images, N.
+        most: most blocks, >= 1.
     """
-    blocks = min(count, MOST_BLOCKS)
+    blocks = min(count, most)
     block_N = np.arange(count) * blocks // max(1, count)
     return np.asarray(block_N != np.arange(blocks)[:, None], dtype=np.float32)
 
@@ -72,6 +74,11 @@ def calculated(function: Callable[..., Any], *numbers: Replicated) -> Replicated
         is_known = len(left) == len(numbers)
         left_out = np.asarray(function(*left), dtype=np.float64) if is_known else None
     return Replicated(value, values, left_out)
+
+
+def averaged(*numbers: Replicated) -> Replicated:
+    """Return the mean of numbers from the same resampled data sets, at least one."""
+    return calculated(lambda *values: sum(values) / len(values), *numbers)
 
 
 def replicated_interval(number: Replicated, units: int, level: float = 0.95) -> Interval:

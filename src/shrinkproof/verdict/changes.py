@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from shrinkproof.protocols import Undefined
 from shrinkproof.selectors import Selector
 from shrinkproof.statistics import calculated
@@ -200,7 +202,7 @@ def of_between(between: Between, networks: Sequence[Network]) -> Finding:
     if missing is not None:
         return nothing(missing.reason)
     big, small = (item for item in found if isinstance(item, Measured))
-    shift = calculated(_difference, big.means[0], small.means[0])
+    shift = calculated(np.subtract, big.means[0], small.means[0])
     gap = minus(big.contrasts[0], small.contrasts[0], shift, most.reader.images)
     gain = gap if effect.direction == "higher" else gap.turned()
     low, high = gap.interval() or (None, None)
@@ -227,10 +229,6 @@ def of_between(between: Between, networks: Sequence[Network]) -> Finding:
     )
 
 
-def _difference(a: Any, b: Any) -> Any:
-    return a - b
-
-
 def of_form_gap(gap: FormGap, network: Network) -> Finding:
     """Return what exported files change against the PyTorch networks they were made from.
 
@@ -249,7 +247,7 @@ def of_form_gap(gap: FormGap, network: Network) -> Finding:
             missing.append(own.reason if isinstance(own, Undefined) else _reason(other))
             continue
         above, below = bias_in(selector, own), bias_in(selector, other)
-        changes.append(Change(calculated(_difference, own, other), above, below))
+        changes.append(Change(calculated(np.subtract, own, other), above, below))
     if not changes:
         return nothing(f"nothing measured: {missing[0]}")
     contrast = over_trainings(changes, network.reader.images)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shrinkproof.statistics import MINIMUM_OUTCOMES, Replicated, calculated
+from shrinkproof.statistics import MINIMUM_OUTCOMES, Replicated, averaged
 from shrinkproof.statistics.intervals import carriers
 
 LEVEL: Final = 0.95
@@ -164,7 +164,7 @@ def over_trainings(changes: Sequence[Change], images: int) -> Contrast:
     """
     numbers = [change.number for change in changes]
     values = tuple(number.value for number in numbers)
-    mean = calculated(_mean_of, *numbers)
+    mean = averaged(*numbers)
     count, spreads, reasons = len(values), [], []
     if count > 1 and np.ptp(values) > _ROUNDING:
         spreads.append(Spread(float(np.var(values, ddof=1)) / count, count - 1))
@@ -249,7 +249,3 @@ def _without_noise(left_out_B: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return values without what rounding adds to equal ones."""
     is_noise = np.ptp(left_out_B) < 1e-9
     return np.zeros_like(left_out_B) if is_noise else left_out_B
-
-
-def _mean_of(*numbers: Any) -> Any:
-    return sum(numbers) / len(numbers)

@@ -12,7 +12,7 @@ from shrinkproof.metrics.spelling import described
 from shrinkproof.protocols import Undefined
 from shrinkproof.records import Candidate, Json
 from shrinkproof.selectors import Selector
-from shrinkproof.statistics import Replicated, calculated
+from shrinkproof.statistics import Replicated, averaged, calculated
 from shrinkproof.verdict.claims import Effect
 from shrinkproof.verdict.contrasts import Change, Contrast, over_trainings
 from shrinkproof.verdict.methods import METHODS, Treatment
@@ -149,7 +149,7 @@ def _contrasts(
     for weights in combinations:
         changes = [_change(effect, parts, weights) for parts in trainings]
         contrasts.append(over_trainings(changes, images))
-        means.append(calculated(_mean_of, *(change.number for change in changes)))
+        means.append(averaged(*(change.number for change in changes)))
     details = [_detail(effect, position, trainings, images) for position in range(len(chosen))]
     return Measured(tuple(contrasts), tuple(names), tuple(means), tuple(reasons), tuple(details))
 
@@ -173,7 +173,7 @@ def _change(effect: Effect, parts: Sequence[_Part], weights: Sequence[float]) ->
     numbers = []
     for part, weight in zip(parts, weights, strict=True):
         numbers.append(
-            calculated(_relative if effect.is_relative else _minus, part.own, part.other)
+            calculated(_relative if effect.is_relative else np.subtract, part.own, part.other)
         )
         own, other = bias_in(selector, part.own), bias_in(selector, part.other)
         if effect.is_relative:
@@ -218,13 +218,5 @@ def scale_of(effect: Effect) -> str:
     return "slope" if effect.over == "slope" else "points"
 
 
-def _minus(a: Any, b: Any) -> Any:
-    return a - b
-
-
 def _relative(a: Any, b: Any) -> Any:
     return a / b - 1
-
-
-def _mean_of(*numbers: Any) -> Any:
-    return sum(numbers) / len(numbers)

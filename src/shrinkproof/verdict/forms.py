@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shrinkproof.metrics.names import bare_name
 from shrinkproof.metrics.spelling import described
 from shrinkproof.predictions import Predictions
@@ -27,9 +24,6 @@ ROBUSTNESS: Final = "robustness."
 
 _MOST_KEPT: Final = 8_000_000
 """Images times conditions whose predictions are kept in memory, about 60 bytes each."""
-
-_BLOCKS: Final = 200
-"""Most parts of the images that are left out one by one, to see on how many a spread rests."""
 
 
 class FormSide(Side):
@@ -76,13 +70,6 @@ class FormSide(Side):
         if len(self._kept) * (0 if found is None else len(found)) < _MOST_KEPT:
             self._kept[key] = found
         return found
-
-
-def left_out_weights(count: int) -> NDArray[np.float32]:
-    """Return the weights of data sets without one part of the images each, (B, N)."""
-    blocks = min(count, _BLOCKS)
-    block_N = np.arange(count) * blocks // max(1, count)
-    return np.asarray(block_N != np.arange(blocks)[:, None], dtype=np.float32)
 
 
 def unit_of(selector: Selector) -> str:

@@ -23,15 +23,16 @@ from shrinkproof.statistics import (
     MINIMUM_UNITS,
     Replicated,
     Terms,
+    averaged,
     bootstrap_weights,
-    calculated,
     estimate,
     group_count,
     replicates,
 )
+from shrinkproof.statistics.replicated import left_out_weights
 from shrinkproof.summary import CORRUPTED, POOLED
 from shrinkproof.table import Number, Numbers
-from shrinkproof.verdict.forms import ROBUSTNESS, FormSide, left_out_weights
+from shrinkproof.verdict.forms import ROBUSTNESS, FormSide
 
 if TYPE_CHECKING:
     from shrinkproof.results import Results
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 _TEMPERATURE: Final = Selector("calibration.temperature", "clean")
 _COSTS: Final = "cost."
+_BLOCKS: Final = 200
+"""Most parts of the images that are left out one by one, to see on how many a spread rests."""
+
 _FIXED_BINS: Final = "calibration.ece"
 _FOREIGN: Final = "foreign."
 """Prefix of imported numbers that are taken as they were published."""
@@ -134,7 +138,7 @@ class Reader:
             if item is None:
                 return None
             found.append(item)
-        return calculated(_mean_of, *found) if found else None
+        return averaged(*found) if found else None
 
     def _pooled(self, side: Side, metric: str) -> Replicated | None:
         """Return a number of all corrupted images as one sample.
@@ -213,7 +217,7 @@ class Reader:
             drawn = bootstrap_weights(
                 count, groups=images.groups, replicates=settings.replicates, seed=settings.seed
             )
-            self._weights[count] = (drawn, left_out_weights(count))
+            self._weights[count] = (drawn, left_out_weights(count, _BLOCKS))
         return self._weights[count]
 
     def _stored(
@@ -264,7 +268,3 @@ class Reader:
     @cached_property
     def _names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(record.metric for record in self.results.records))
-
-
-def _mean_of(*numbers: Any) -> Any:
-    return sum(numbers) / len(numbers)
