@@ -34,6 +34,17 @@ def test_a_table_becomes_a_run_that_all_readers_take(call: Call, table: Path, tm
     assert "net/baseline" in call("pareto", out).out
 
 
+def test_own_results_go_out_and_come_back(call: Call, finished_run: Path, tmp_path: Path):
+    table = tmp_path / "tiny.csv"
+    done = call("results", finished_run, "--tidy", table, "--metric", "accuracy.top1")
+    assert (done.code, done.lines) == (0, [str(table)]), done.err
+    assert call("import", table, "--out", tmp_path / "again").code == 0
+    assert "cluster8" in call("results", tmp_path / "again").out
+    refused = call("results", finished_run, "--metric", "accuracy.top1")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--metric: needs --tidy FILE" in refused.err
+
+
 def test_options_may_come_first_and_the_command_may_be_named(call: Call, table, tmp_path):
     assert call("import", "--out", tmp_path / "a", table).code == 0
     assert call("import", "results", table, "-o", tmp_path / "b", "--rounded").code == 0

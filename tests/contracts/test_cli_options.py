@@ -45,7 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, ...]]] = {
         "STUDY", "--json", "--limit", "--no-probe", "--out", "--root", "--scale", "--workers",
     ),
     "report": ("DIR", "--out/-o"),
-    "results": ("DIR", "--csv", "--json"),
+    "results": ("DIR", "--csv", "--json", "--metric", "--tidy"),
     "run": (
         "STUDY", "--engine", "--limit", "--no-retry", "--only", "--out", "--root", "--scale",
         "--shard", "--stage", "--workers",
@@ -143,6 +143,8 @@ ENVIRONMENT: Final = frozenset(
         "SHRINKPROOF_REPORT_OUT",
         "SHRINKPROOF_RESULTS_CSV",
         "SHRINKPROOF_RESULTS_JSON",
+        "SHRINKPROOF_RESULTS_METRIC",
+        "SHRINKPROOF_RESULTS_TIDY",
         "SHRINKPROOF_RUN_ENGINE",
         "SHRINKPROOF_RUN_LIMIT",
         "SHRINKPROOF_RUN_NO_RETRY",

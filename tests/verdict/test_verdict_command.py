@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,10 +63,17 @@ def test_json_has_every_claim_and_outcome(folder: Path, capsys: pytest.CaptureFi
 
 def test_markdown_is_a_table_with_notes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = lines_of(capsys, str(folder), "--paper", "mitra2024", "--markdown")
+    half = lines.index("Controls, which decide nothing:")
+    parts = lines[:half], lines[half:]
+    for part, columns in zip(parts, (8, 7), strict=True):
+        rows = [line for line in part if line.startswith("|")]
+        assert {line.count("|") for line in rows} == {columns + 1}
+        numbers = [int(line.split(". ")[0]) for line in part if re.match(r"\d+\. ", line)]
+        last = {int(n) for row in rows for n in re.findall(r"\d+", row.split(" | ")[-1])}
+        assert last, "rows refer to notes"
+        assert max(numbers) >= max(last), "to those that stand here or before"
     table = [line for line in lines if line.startswith("|")]
-    assert len({line.count("|") for line in table}) == 1
-    assert "Controls, which decide nothing:" in lines
-    assert any(line.startswith("1. ") for line in lines)
+    assert "1." in {line.split(" ")[0] for line in parts[0]}, "claims have the first notes"
     assert any(line.startswith("* p: how likely chance alone") for line in lines)
     assert any(cell.strip().startswith(("for ", "against ")) for cell in "".join(table).split("|"))
 

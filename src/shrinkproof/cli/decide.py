@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,13 +24,31 @@ def results(
     csv: Annotated[
         bool, typer.Option("--csv", help="Print all records as CSV, one number per row.")
     ] = False,
+    tidy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write what was measured on the printed split as CSV (.csv or .csv.gz) that "
+            "import reads.",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --tidy, only these metrics; may be repeated."),
+    ] = None,
 ) -> int:
     """Show the candidates with their numbers; all records with --json or --csv."""
     from shrinkproof.results import Results
 
     found = Results.load(folder)
+    if metric and tidy is None:
+        raise UsageError("--metric: needs --tidy FILE, got none; add it, or leave --metric out")
     if json:
         print_json(records=[record.as_json() for record in found.records], caveats=found.caveats)
+    elif tidy is not None:
+        from shrinkproof.results.tidy import write_tidy
+
+        typer.echo(write_tidy(found, tidy, metric or ()))
     elif csv:
         typer.echo(found.frame().write_csv(), nl=False)
     else:

@@ -29,7 +29,7 @@ LAYOUTS: Final[Mapping[Layout, str]] = {
     "summary": "[dataset], model, variant, and columns of numbers such as accuracy_percent, "
     "compression_ratio, zip_mib, latency_p95_ms",
     "tidy": "[dataset], model, variant, [split], condition (or corruption and severity), metric, "
-    "value, [low, high, count, unit]",
+    "value, [low, high, count, unit, note]",
 }
 """The layouts we know, by their columns; any order, those in brackets may be missing."""
 
@@ -59,7 +59,7 @@ _SPLITS: Final[Mapping[str, str]] = {"test": "report", "val": "select", "validat
 
 _COMPUTED: Final = ("robustness.", "flips.", "fidelity.", *(p.text for p in PREFIXES))
 
-_TIDY: Final = ("metric", "value", "low", "high", "count", "unit")
+_TIDY: Final = ("metric", "value", "low", "high", "count", "unit", "note")
 
 _PERCENT_RATIO: Final = 10
 """An mCE above 10 times the reference's errors is a percentage."""
@@ -434,6 +434,7 @@ def _tidy(sheet: Sheet, scale: Scale, words: Mapping[str, str]) -> Iterator[Entr
             low,
             high,
             int(count or 0),
+            row.cells.get("note", ""),
         )
 
 

@@ -285,8 +285,9 @@ def reconcile(known: Mapping[Name, Known]) -> Iterator[str]:
 def notes_of(entries: Sequence[Entry], known: Mapping[Name, Known], baseline: str) -> Iterator[str]:
     """Yield what a reader of foreign numbers must know."""
     yield (
-        "all numbers were measured elsewhere: no images, no predictions, so no intervals, no "
-        "calibration and no flips; whether the networks had seen these images is not known"
+        "all numbers were measured elsewhere: no images and no predictions, so there are intervals "
+        "and calibration errors only where the tables state them, and no flips; whether the "
+        "networks had seen these images is not known"
     )
     models = dict.fromkeys(model for model, _ in known)
     if len(models) > 1:

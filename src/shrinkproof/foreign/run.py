@@ -48,6 +48,8 @@ ELSEWHERE: Final = "elsewhere"
 """Key of the environment of foreign numbers."""
 
 
+AVERAGE_PRECISION: Final = "detection.ap"
+
 LIKE_PUBLISHED: Final = (
     "mCE and relative mCE take each corruption error in whole percent, as the published column "
     "does; --exact takes it as it is"
@@ -207,12 +209,13 @@ def _measurement(entry: Entry) -> Measurement:
 
 
 def _data(tables: Tables, known: Mapping[Name, Known], notes: Sequence[str]) -> Json:
-    counts = [entry.count for entry in tables.entries]
+    scored = [item for numbers in known.values() for item in numbers.scores.items()]
+    counts = [entry.count for (_, _, metric), entry in scored if metric in METRICS]
     files = ", ".join(sheet.name for sheet in tables.sheets)
     digests = [sheet.sha256 for sheet in tables.sheets]
     split: Json = {
         "source": files,
-        "count": max(counts),
+        "count": max(counts, default=0),
         "fingerprint": key_of("tables", digests),
         "classes": [],
     }
@@ -243,7 +246,8 @@ def _study(
         m for numbers in known.values() for _, _, m in numbers.scores if m in METRICS
     )
     content: Json = {
-        "study": plain_name(Path(sheets[0].name).stem) or "foreign",
+        "study": plain_name(sheets[0].name.removesuffix(".gz").removesuffix(".csv")) or "foreign",
+        **({"task": "detection"} if AVERAGE_PRECISION in metrics else {}),
         "models": {model: {"use": use} for model in dict.fromkeys(m for m, _ in known)},
         "data": {name: use for name in splits or ["report"]},
         "controls": "none",
@@ -265,9 +269,10 @@ def _select(known: Mapping[Name, Known], severities: Mapping[str, Sequence[int]]
     ratio = "cost.compression_ratio_zip"
     if any(ratio in numbers.alone for numbers in known.values()):
         maximize.append(ratio)
-    if any(m == ACCURACY and c.is_clean for n in known.values() for _, c, m in n.scores):
-        maximize.append(f"{ACCURACY}@clean")
-    if severities and any(m == ACCURACY for n in known.values() for _, _, m in n.scores):
+    scored = {(m, c.is_clean) for n in known.values() for _, c, m in n.scores}
+    maximize += [f"{m}@clean" for m in (ACCURACY, AVERAGE_PRECISION) if (m, True) in scored]
+    maximize += ["robustness.mpc@corrupted"] if (AVERAGE_PRECISION, False) in scored else []
+    if (ACCURACY, False) in scored:
         minimize.append("robustness.mce" if is_complete else "robustness.mean_error")
     if not maximize and not minimize:
         return {}

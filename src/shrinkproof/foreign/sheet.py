@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import io
 import math
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ IGNORE: Final = "ignore"
 """What a mapping says of a column that shall be left out."""
 
 _DELIMITERS: Final = ",;\t"
+_GZIP: Final = b"\x1f\x8b"
+"""What a gzip file begins with; no text in UTF-8 does."""
 
 _WITH_POINT: Final = re.compile(r"[-+]?\d*\.\d+%?")
 
@@ -143,7 +147,7 @@ class Sheet:
 
 
 def read_sheet(path: Path, mapping: Mapping[str, str]) -> Sheet:
-    """Return a CSV file, its columns under our names.
+    """Return a CSV file, its columns under our names; a compressed one (gzip) as it is.
 
     The separator is what the header has most of: comma, semicolon or tab. Numbers may have a
     decimal comma where it is not the comma, and where no number has a decimal point.
@@ -157,7 +161,12 @@ def read_sheet(path: Path, mapping: Mapping[str, str]) -> Sheet:
     """
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8-sig")
+        is_packed = content.startswith(_GZIP)
+        text = (gzip.decompress(content) if is_packed else content).decode("utf-8-sig")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(
+            f"{path}: must be a whole gzip file, got a damaged one ({error})"
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:

@@ -114,29 +114,33 @@ def as_json(paper: Paper, outcomes: Sequence[Outcome]) -> Json:
 
 
 def as_markdown(paper: Paper, outcomes: Sequence[Outcome]) -> str:
-    """Return the verdicts as Markdown: claims, controls, notes."""
-    notes = numbered(reason for outcome in outcomes for reason in outcome.reasons)
-    parts = [f"**{paper.title}** ({paper.reference})", ""]
-    parts += _table(paper, [o for o in outcomes if not o.is_control], notes)
+    """Return the verdicts as Markdown: claims with their notes, legend, controls with theirs."""
+    claims = [o for o in outcomes if not o.is_control]
     controls = [o for o in outcomes if o.is_control]
+    notes = numbered(reason for outcome in (*claims, *controls) for reason in outcome.reasons)
+    listed = [f"{number}. {text}" for text, number in notes.items()]
+    first = len(numbered(reason for outcome in claims for reason in outcome.reasons))
+    parts = [f"**{paper.title}** ({paper.reference})", ""]
+    parts += [*_table(paper, claims, notes, has_claims=True), "", *listed[:first], ""]
+    parts += [f"* {line}" for line in legend(paper, outcomes)]
     if controls:
         parts += ["", "Controls, which decide nothing:", ""]
-        parts += _table(paper, controls, notes)
-    parts += ["", *(f"{number}. {text}" for text, number in notes.items())]
-    parts += ["", *(f"* {line}" for line in legend(paper, outcomes))]
-    return "\n".join(parts)
+        parts += [*_table(paper, controls, notes, has_claims=False), "", *listed[first:]]
+    return "\n".join(parts).rstrip("\n")
 
 
-def _table(paper: Paper, outcomes: Sequence[Outcome], notes: Mapping[str, int]) -> list[str]:
+def _table(
+    paper: Paper, outcomes: Sequence[Outcome], notes: Mapping[str, int], *, has_claims: bool
+) -> list[str]:
+    """Return a table with a row per outcome; where wanted the first one of a claim states it."""
     is_one = len({outcome.run for outcome in outcomes}) < 2
-    columns = ("claim", "published", "test", "where", "ours (95 %)", "p", "verdict", "notes")
-    rows = [columns, tuple("---" for _ in columns)]
+    rows = [("claim", "published", "test", "where", "ours (95 %)", "p", "verdict", "notes")]
     for claim, found in by_claim(paper, outcomes):
-        for outcome in found:
+        for position, outcome in enumerate(found):
             stated = ends(outcome)
             rows.append(
                 (
-                    f"{claim.name}: {claim.says}",
+                    claim.name if position or not has_claims else f"{claim.name}: {claim.says}",
                     published_text(claim, outcome),
                     outcome.test,
                     place_of(outcome, is_one_run=is_one),
@@ -146,12 +150,14 @@ def _table(paper: Paper, outcomes: Sequence[Outcome], notes: Mapping[str, int]) 
                     notes_of(outcome.reasons, notes),
                 )
             )
-    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
+    shown = [row if has_claims else (row[0], *row[2:]) for row in rows]
+    shown.insert(1, tuple("---" for _ in shown[0]))
+    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in shown]
 
 
 def published_text(claim: Claim, outcome: Outcome) -> str:
     """Return the published number of a test, or else what the claim was published with."""
-    if outcome.published is None or outcome.is_control:
+    if outcome.published is None:
         return claim.published
     return amount(outcome.published, outcome.unit)
 
