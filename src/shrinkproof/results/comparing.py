@@ -13,8 +13,9 @@ from shrinkproof.metrics.detection.names import MPC, RPC
 from shrinkproof.metrics.spelling import described
 from shrinkproof.predictions import ClassificationPredictions
 from shrinkproof.protocols import Better
-from shrinkproof.records import CLEAN, Condition, Json
+from shrinkproof.records import CLEAN, Json
 from shrinkproof.results.naming import find_candidate
+from shrinkproof.results.pair_caveats import pair_caveats
 from shrinkproof.results.pairs import LEVEL, Compared, Pair, is_counted
 from shrinkproof.results.sides import ACCURACY, RECALL, Side
 from shrinkproof.selectors import Selector
@@ -216,7 +217,7 @@ def compare(first: Results, a: str, second: Results, b: str) -> Comparison:
         classes=tuple(_classes(pair)),
         costs=tuple(_costs(pair)),
         flips=tuple(_flips(pair)),
-        caveats=tuple(_caveats(pair)),
+        caveats=tuple(pair_caveats(pair)),
     )
 
 
@@ -225,14 +226,8 @@ def _metrics(pair: Pair) -> list[str]:
     return [name for name in pair.first.results.metrics if name in others]
 
 
-def _shared(pair: Pair) -> list[Condition]:
-    """Return the corrupted conditions of both."""
-    others = set(pair.second.conditions)
-    return [c for c in pair.first.conditions if c in others and not c.is_clean]
-
-
 def _means(pair: Pair) -> list[Selector]:
-    if not _shared(pair):
+    if not pair.shared:
         return []
     overall = (
         [Selector(m, CORRUPTED) for m in (MPC, RPC)]
@@ -244,12 +239,12 @@ def _means(pair: Pair) -> list[Selector]:
 
 def _corruptions(pair: Pair) -> list[Selector]:
     metric = MPC if _is_of_boxes(pair) else ERROR
-    return [Selector(metric, name) for name in dict.fromkeys(c.corruption for c in _shared(pair))]
+    return [Selector(metric, name) for name in dict.fromkeys(c.corruption for c in pair.shared)]
 
 
 def _conditions(pair: Pair) -> list[Selector]:
     metric = pair.first.results.spec.quality if _is_of_boxes(pair) else ACCURACY
-    return [Selector(metric, c.corruption, c.severity) for c in _shared(pair)]
+    return [Selector(metric, c.corruption, c.severity) for c in pair.shared]
 
 
 def _is_of_boxes(pair: Pair) -> bool:
@@ -430,68 +425,6 @@ def _flips(pair: Pair) -> Iterator[Flips]:
             changed=int(changed.sum()),
             count=len(before),
         )
-
-
-def _caveats(pair: Pair) -> Iterator[str]:
-    for side in (pair.first, pair.second):
-        note = side.results.spec.scale_note
-        yield from [f"{side.label}: {note}"] if note else []
-    if pair.other_images:
-        yield (
-            f"not paired: {pair.other_images}; intervals treat the images as two independent "
-            "samples, and there is no test"
-        )
-    else:
-        left = [c for c in _shared(pair) if not pair.other_corruption(c)]
-        reasons = dict.fromkeys(why for c in left if (why := pair.unpaired(c)))
-        yield from (f"not paired: {why}" for why in reasons)
-    others = dict.fromkeys(why for c in _shared(pair) if (why := pair.other_corruption(c)))
-    yield from (f"not compared: {why}" for why in others)
-    yield from _differences(pair)
-    for side in (pair.first, pair.second):
-        results = side.results
-        found = results.data["contamination"].get(side.candidate.model, {})
-        if found.get(results.printing):
-            yield f"{side.label}: contaminated, {found[results.printing]}"
-        if results.deciding == results.printing and results.spec.select is not None:
-            yield (
-                f"{side.label}: its run chose and measured on the same images "
-                f"({results.printing}), so a chosen candidate looks better than it is"
-            )
-        for failure in results.failures:
-            if failure["key"] in {side.candidate.key, *_keys(side)}:
-                yield f"{side.label}: failed: {failure['message']}"
-
-
-def _keys(side: Side) -> set[str]:
-    return {c.key for c in side.results.cells if c.candidate == side.candidate.key}
-
-
-def _differences(pair: Pair) -> Iterator[str]:
-    """Yield how the two were measured differently."""
-    own, other = pair.first.results, pair.second.results
-    if own.form != other.form:
-        yield (
-            f"{pair.first.label} was measured as {own.form}, {pair.second.label} as {other.form}: "
-            "part of a difference may come from the form"
-        )
-    if own.printing != other.printing:
-        yield f"{pair.first.label} is about {own.printing}, {pair.second.label} {other.printing}"
-    only = [set(a) - set(b) for a, b in _both(pair.first.conditions, pair.second.conditions)]
-    if any(only):
-        yield (
-            "the runs have other conditions, so means over these are not compared: "
-            + ", ".join(sorted(str(c) for c in only[0] | only[1]))
-        )
-    timed = "cost.latency_median"
-    has_times = all(side.machines(timed) for side in (pair.first, pair.second))
-    if has_times and not pair.is_one_machine(timed):
-        yield "times were not measured on the same machine and runtime and are not compared"
-
-
-def _both(a: Sequence[Any], b: Sequence[Any]) -> Iterator[tuple[Sequence[Any], Sequence[Any]]]:
-    yield a, b
-    yield b, a
 
 
 def as_table(found: Comparison) -> list[Mapping[str, Any]]:

@@ -107,6 +107,12 @@ class Pair:
             return "the stored predictions are about other images"
         return ""
 
+    @cached_property
+    def shared(self) -> list[Condition]:
+        """The corrupted conditions of both."""
+        others = set(self.second.conditions)
+        return [c for c in self.first.conditions if c in others and not c.is_clean]
+
     def unpaired(self, condition: Condition) -> str:
         """Return why numbers of a condition are not paired; empty where they are."""
         if self.other_images:
