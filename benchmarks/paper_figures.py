@@ -17,6 +17,7 @@ from shrinkproof.report.figures import DIM, INK, svg
 from shrinkproof.report.plots import PALETTE
 
 TOP1: Final = "accuracy.top1"
+ECE: Final = "calibration.ece[bins=10]"
 DENSE: Final = "dense control"
 ORIGINAL: Final = "original"
 
@@ -32,7 +33,6 @@ def percent(table: Path) -> pl.DataFrame:
         place=pl.when(pl.col("condition") == "clean")
         .then(pl.lit("clean"))
         .otherwise(pl.lit("bad")),
-        metric=pl.col("metric").str.replace_all(r"\[.*\]", ""),
     )
     wide = rows.pivot(
         on=["metric", "place"],
@@ -72,8 +72,8 @@ def mitra(results: Path) -> alt.ConcatChart:
     frame = percent(results / "mitra2024-cpu" / "records.csv.gz")
     methods = {"weight": "single weights", "filter": "filters, L1", "channel": "channels, BN scale"}
     quantities = {
-        "ECE on clean images, %": ("calibration.ece@clean", False),
-        "ECE under corruption, mean, %": ("calibration.ece@bad", False),
+        "ECE on clean images, %": (f"{ECE}@clean", False),
+        "ECE under corruption, mean, %": (f"{ECE}@bad", False),
         "error on clean images, %": (f"{TOP1}@clean", True),
         "error under corruption, mean, %": (f"{TOP1}@bad", True),
     }
@@ -112,12 +112,14 @@ def mitra(results: Path) -> alt.ConcatChart:
 def mantowsky(results: Path) -> alt.ConcatChart:
     """Return calibration and heat maps against accuracy, one mark per training."""
     frame = percent(results / "mantowsky2023-cpu" / "records.csv.gz")
-    names = {"hrank": "filters, H-Rank", "filter": "filters, L1", "weight": "single weights"}
+    names = {"weight": "single weights", "filter": "filters, L1", "hrank": "filters, H-Rank"}
     color = colors(list(names.values()))
     shape = alt.Shape(
         "ratio:N",
         title=None,
-        scale=alt.Scale(domain=["-", "50 %", "70 %"], range=["cross", "circle", "triangle"]),
+        scale=alt.Scale(
+            domain=["not pruned", "50 %", "70 %"], range=["cross", "circle", "triangle"]
+        ),
         legend=alt.Legend(orient="bottom"),
     )
     rows = []
@@ -128,9 +130,9 @@ def mantowsky(results: Path) -> alt.ConcatChart:
             {
                 "model": row["model"],
                 "who": who,
-                "ratio": f"{100 * float(found[2]):.0f} %" if found else "-",
+                "ratio": f"{100 * float(found[2]):.0f} %" if found else "not pruned",
                 "accuracy": 100 * row[f"{TOP1}@clean"],
-                "ece": 100 * row["calibration.ece@clean"],
+                "ece": 100 * row[f"{ECE}@clean"],
                 "hcc": row["saliency.hcc@clean"],
             }
         )

@@ -77,12 +77,13 @@ def tidy_rows(results: Results, metrics: Sequence[str] = ()) -> Iterator[Json]:
 
 
 def _is_printed(results: Results, record: Record) -> bool:
+    """Return whether tables print a record; heat maps are printed in the only form they have."""
     return (
         record.value is not None
         and not record.slice
         and record.evaluator != "fidelity"
         and record.split in ("", results.printing)
-        and record.form in ("", results.form)
+        and (record.evaluator == "saliency" or record.form in ("", results.form))
     )
 
 
