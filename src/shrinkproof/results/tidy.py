@@ -22,6 +22,9 @@ TIDY_COLUMNS: Final = (
 )
 """Columns of `tidy_rows`, those of the tidy layout of imported tables and the study's name."""
 
+_SIMULATED: Final = {"simulated": "simulated arithmetic, not the deployed file"}
+"""Basis -> what a reader must know of a number."""
+
 _CONTROL: Final = "control."
 _DENSE: Final = "dense-"
 """How a control is called where nothing tells a control from a recipe."""
@@ -101,5 +104,5 @@ def _cells(record: Record) -> tuple[object, ...]:
         *(None if x is None else f"{x:.6g}" for x in (record.value, record.low, record.high)),
         record.count,
         record.unit,
-        record.reason,
+        "; ".join(text for text in (_SIMULATED.get(record.basis), record.reason) if text),
     )

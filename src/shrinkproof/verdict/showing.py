@@ -151,8 +151,8 @@ def _table(
                 )
             )
     shown = [row if has_claims else (row[0], *row[2:]) for row in rows]
-    shown.insert(1, tuple("---" for _ in shown[0]))
-    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in shown]
+    lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in shown]
+    return [lines[0], "| --- " * len(shown[0]) + "|", *lines[1:]]
 
 
 def published_text(claim: Claim, outcome: Outcome) -> str:
