@@ -44,3 +44,7 @@ def test_kept_records_are_tidy_and_say_where_they_come_from(folder: Path) -> Non
     assert first["study"].startswith(folder.name.partition("-")[0])
     assert f"`{folder.name}`" in (ROOT / "results" / "README.md").read_text("utf-8")
     assert (folder / "environment.json").exists()
+
+
+def test_every_paper_has_a_kept_run() -> None:
+    assert {folder.name.partition("-")[0] for folder in KEPT} == set(PAPERS)
