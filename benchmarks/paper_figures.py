@@ -24,8 +24,8 @@ ORIGINAL: Final = "original"
 _REPEAT: Final = re.compile(r"#\d+$")
 
 
-def percent(table: Path) -> pl.DataFrame:
-    """Return a row per network, variant and training: clean and corrupted numbers in percent."""
+def means(table: Path) -> pl.DataFrame:
+    """Return a row per network, variant and training: clean numbers, means of all others."""
     rows = pl.read_csv(table, schema_overrides={"value": pl.Float64})
     rows = rows.with_columns(
         variant=pl.col("variant").map_elements(lambda name: _REPEAT.sub("", name), pl.String),
@@ -69,7 +69,7 @@ def colors(names: list[str]) -> alt.Color:
 
 def mitra(results: Path) -> alt.ConcatChart:
     """Return calibration and error over the ratio, three trainings each, beside both controls."""
-    frame = percent(results / "mitra2024-cpu" / "records.csv.gz")
+    frame = means(results / "mitra2024-cpu" / "records.csv.gz")
     methods = {"weight": "single weights", "filter": "filters, L1", "channel": "channels, BN scale"}
     quantities = {
         "ECE on clean images, %": (f"{ECE}@clean", False),
@@ -111,7 +111,7 @@ def mitra(results: Path) -> alt.ConcatChart:
 
 def mantowsky(results: Path) -> alt.ConcatChart:
     """Return calibration and heat maps against accuracy, one mark per training."""
-    frame = percent(results / "mantowsky2023-cpu" / "records.csv.gz")
+    frame = means(results / "mantowsky2023-cpu" / "records.csv.gz")
     names = {"weight": "single weights", "filter": "filters, L1", "hrank": "filters, H-Rank"}
     color = colors(list(names.values()))
     shape = alt.Shape(
@@ -149,7 +149,7 @@ def mantowsky(results: Path) -> alt.ConcatChart:
 def dasilva(results: Path) -> alt.ConcatChart:
     """Return mean error under corruption against the deflated file, one mark per training."""
     folder = results / "dasilva2025-cpu"
-    frame = percent(folder / "records.csv.gz")
+    frame = means(folder / "records.csv.gz")
     forms = {
         "p": "pruned", "c": "clustered", "pc": "pruned and clustered",
         "prune": "pruned", "cluster": "clustered", "prune+cluster": "pruned and clustered",
@@ -167,17 +167,11 @@ def dasilva(results: Path) -> alt.ConcatChart:
     rows = []
     for row in frame.iter_rows(named=True):
         name = row["variant"].removesuffix("-longer")
-        base, plus, last = name.rpartition("+int8") if name.endswith("+int8") else (name, "", "")
-        del last
-        is_aware = name.endswith("qat")
-        base = base.removesuffix("qat") if is_aware else base
-        kind = (
-            "trained for 8 bits"
-            if is_aware
-            else "8-bit after training"
-            if plus or name == "int8"
-            else "float"
-        )
+        base, kind = name.removesuffix("+int8"), "float"
+        if name.endswith("int8"):
+            kind = "8-bit after training"
+        elif name.endswith("qat"):
+            base, kind = name.removesuffix("qat"), "trained for 8 bits"
         who = DENSE if name.startswith("dense-") else forms.get(base, ORIGINAL)
         rows.append(
             {

@@ -43,14 +43,16 @@ def results(
     found = Results.load(folder)
     if metric and tidy is None:
         raise UsageError("--metric: needs --tidy FILE, got none; add it, or leave --metric out")
-    if json:
-        print_json(records=[record.as_json() for record in found.records], caveats=found.caveats)
-    elif tidy is not None:
+    if tidy is not None:
         from shrinkproof.results.tidy import write_tidy
 
-        typer.echo(write_tidy(found, tidy, metric or ()))
+        write_tidy(found, tidy, metric or ())
+    if json:
+        print_json(records=[record.as_json() for record in found.records], caveats=found.caveats)
     elif csv:
         typer.echo(found.frame().write_csv(), nl=False)
+    elif tidy is not None:
+        typer.echo(tidy)
     else:
         from shrinkproof.cli.tables import print_results
 

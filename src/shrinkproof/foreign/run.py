@@ -27,6 +27,7 @@ from shrinkproof.foreign.joined import (
 from shrinkproof.foreign.published import compare_published, is_rounded
 from shrinkproof.foreign.sheet import Sheet, read_mapping
 from shrinkproof.metrics import METRICS
+from shrinkproof.metrics.detection.names import AP
 from shrinkproof.protocols import Measurement
 from shrinkproof.records import (
     CLEAN,
@@ -47,8 +48,6 @@ MARK: Final = "import.json"
 ELSEWHERE: Final = "elsewhere"
 """Key of the environment of foreign numbers."""
 
-
-AVERAGE_PRECISION: Final = "detection.ap"
 
 LIKE_PUBLISHED: Final = (
     "mCE and relative mCE take each corruption error in whole percent, as the published column "
@@ -246,8 +245,8 @@ def _study(
         m for numbers in known.values() for _, _, m in numbers.scores if m in METRICS
     )
     content: Json = {
-        "study": plain_name(sheets[0].name.removesuffix(".gz").removesuffix(".csv")) or "foreign",
-        **({"task": "detection"} if AVERAGE_PRECISION in metrics else {}),
+        "study": plain_name(Path(sheets[0].name.removesuffix(".gz")).stem) or "foreign",
+        **({"task": "detection"} if AP in metrics else {}),
         "models": {model: {"use": use} for model in dict.fromkeys(m for m, _ in known)},
         "data": {name: use for name in splits or ["report"]},
         "controls": "none",
@@ -270,8 +269,8 @@ def _select(known: Mapping[Name, Known], severities: Mapping[str, Sequence[int]]
     if any(ratio in numbers.alone for numbers in known.values()):
         maximize.append(ratio)
     scored = {(m, c.is_clean) for n in known.values() for _, c, m in n.scores}
-    maximize += [f"{m}@clean" for m in (ACCURACY, AVERAGE_PRECISION) if (m, True) in scored]
-    maximize += ["robustness.mpc@corrupted"] if (AVERAGE_PRECISION, False) in scored else []
+    maximize += [f"{m}@clean" for m in (ACCURACY, AP) if (m, True) in scored]
+    maximize += ["robustness.mpc@corrupted"] if (AP, False) in scored else []
     if (ACCURACY, False) in scored:
         minimize.append("robustness.mce" if is_complete else "robustness.mean_error")
     if not maximize and not minimize:
