@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ def test_own_results_go_out_and_come_back(call: Call, finished_run: Path, tmp_pa
     assert (done.code, done.lines) == (0, [str(table)]), done.err
     assert call("import", table, "--out", tmp_path / "again").code == 0
     assert "cluster8" in call("results", tmp_path / "again").out
+    beside = tmp_path / "beside.csv"
+    done = call("results", finished_run, "--json", "--tidy", beside, "--metric", "accuracy.top1")
+    assert done.code == 0, done.err
+    json.loads(done.out)
+    assert beside.read_bytes() == table.read_bytes()
     refused = call("results", finished_run, "--metric", "accuracy.top1")
     assert (refused.code, refused.out) == (2, "")
     assert "--metric: needs --tidy FILE" in refused.err

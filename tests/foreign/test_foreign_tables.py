@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 from pathlib import Path
@@ -461,3 +462,14 @@ def test_exact_halves_are_rounded_as_the_published_rates_are():
     for own, other in ((0.1158, 0.48), (0.163, 0.2), (0.0815, 0.1), (0.4025, 0.5)):
         plain = round(sum([own] * 5) / sum([other] * 5) * 100) / 100
         assert mce(rates(own), Reference("x", errors=rates(other)), rounded=True) == plain
+
+
+@pytest.mark.parametrize("name", ["theirs.csv", "theirs.tsv", "theirs.csv.gz", "theirs.tsv.gz"])
+def test_a_run_has_the_name_of_its_table_without_endings(name, tmp_path):
+    content = conditions(tmp_path / "comma.csv").read_bytes()
+    if ".tsv" in name:
+        content = content.replace(b",", b"\t")
+    if name.endswith(".gz"):
+        content = gzip.compress(content)
+    (tmp_path / name).write_bytes(content)
+    assert import_results([tmp_path / name], tmp_path / "run").spec.study == "theirs"
