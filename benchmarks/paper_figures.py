@@ -67,9 +67,9 @@ def colors(names: list[str]) -> alt.Color:
     return alt.Color("who:N", title=None, scale=scale, legend=legend)
 
 
-def mitra(results: Path) -> alt.ConcatChart:
+def mitra(table: Path) -> alt.ConcatChart:
     """Return calibration and error over the ratio, three trainings each, beside both controls."""
-    frame = means(results / "mitra2024-cpu" / "records.csv.gz")
+    frame = means(table)
     methods = {"weight": "single weights", "filter": "filters, L1", "channel": "channels, BN scale"}
     quantities = {
         "ECE on clean images, %": (f"{ECE}@clean", False),
@@ -109,9 +109,9 @@ def mitra(results: Path) -> alt.ConcatChart:
     return alt.concat(*plots, columns=2)
 
 
-def mantowsky(results: Path) -> alt.ConcatChart:
+def mantowsky(table: Path) -> alt.ConcatChart:
     """Return calibration and heat maps against accuracy, one mark per training."""
-    frame = means(results / "mantowsky2023-cpu" / "records.csv.gz")
+    frame = means(table)
     names = {"weight": "single weights", "filter": "filters, L1", "hrank": "filters, H-Rank"}
     color = colors(list(names.values()))
     shape = alt.Shape(
@@ -146,10 +146,9 @@ def mantowsky(results: Path) -> alt.ConcatChart:
     return alt.concat(*plots, columns=2)
 
 
-def dasilva(results: Path) -> alt.ConcatChart:
+def dasilva(table: Path) -> alt.ConcatChart:
     """Return mean error under corruption against the deflated file, one mark per training."""
-    folder = results / "dasilva2025-cpu"
-    frame = means(folder / "records.csv.gz")
+    frame = means(table)
     forms = {
         "p": "pruned", "c": "clustered", "pc": "pruned and clustered",
         "prune": "pruned", "cluster": "clustered", "prune+cluster": "pruned and clustered",
@@ -199,6 +198,10 @@ FIGURES: Final = {
         "Calibration errors and error rates of ResNet-20 over the pruned share",
     ),
     "mantowsky2023-cpu": (mantowsky, "Calibration error and heat map correlation against accuracy"),
+    "mantowsky2023-vgg": (
+        mantowsky,
+        "Calibration error and heat map correlation of VGG-16 against accuracy",
+    ),
     "dasilva2025-cpu": (dasilva, "Error under corruption against file size for sixteen variants"),
 }
 
@@ -207,8 +210,9 @@ def main() -> None:
     """Write a figure for each table that is there."""
     results, out = Path(sys.argv[1]), Path(sys.argv[2])
     for name, (draw, description) in FIGURES.items():
-        if (results / name / "records.csv.gz").exists():
-            drawn = svg(draw(results), name=name, description=description)
+        table = results / name / "records.csv.gz"
+        if table.exists():
+            drawn = svg(draw(table), name=name, description=description)
             page = drawn.replace(">", '><rect width="100%" height="100%" fill="white"/>', 1)
             print((out / f"{name}.svg").write_text(page, "utf-8"), out / f"{name}.svg")
 
