@@ -18,7 +18,7 @@ STUDIES = Path(__file__).resolve().parents[2] / "studies"
 SCRIPT = STUDIES / "baselines.sh"
 
 
-def arguments_of(name: str, folder: Path) -> list[str]:
+def arguments_of(name: str, folder: Path, **variables: str) -> list[str]:
     """Run the script with a stand-in for shrinkproof, which notes how it was called."""
     program = folder / "bin" / "shrinkproof"
     program.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,8 @@ def arguments_of(name: str, folder: Path) -> list[str]:
     program.chmod(0o755)
     noted = folder / "noted"
     noted.unlink(missing_ok=True)
-    environment = {"PATH": f"{program.parent}:{os.environ['PATH']}", "NOTED": str(noted)}
+    path = f"{program.parent}:{os.environ['PATH']}"
+    environment = {"PATH": path, "NOTED": str(noted), **variables}
     subprocess.run(
         ["sh", SCRIPT, name, "/images", folder / "weights of mine", "--seed", "7"],
         env=environment,
@@ -79,3 +80,9 @@ def test_every_baseline_can_be_trained_by_its_name(study: str, scale: str, tmp_p
 def test_a_baseline_that_is_there_is_not_trained_again(tmp_path: Path) -> None:
     assert arguments_of("vgg16_bn", tmp_path)
     assert arguments_of("vgg16_bn", tmp_path) == []
+
+
+def test_vgg16_is_trained_as_long_as_is_asked(tmp_path: Path) -> None:
+    for variables, epochs in (({}, 30), ({"EPOCHS": "16"}, 16)):
+        _, _, step, *_ = arguments_of("vgg16_bn", tmp_path / str(epochs), **variables)
+        assert yaml.safe_load(step)["finetune"]["epochs"] == epochs
