@@ -60,10 +60,11 @@ def drawing(
     return chart.encode(x=x, y=y, color=color, shape=shape).properties(width=300, height=190)
 
 
-def colors(names: list[str]) -> alt.Color:
-    """Return the colors of methods, controls last."""
+def colors(names: list[str], shown: list[str] | None = None) -> alt.Color:
+    """Return the colors of methods, controls last; the legend has those that are shown."""
     scale = alt.Scale(domain=[*names, DENSE, ORIGINAL], range=[*PALETTE[: len(names)], DIM, INK])
-    legend = alt.Legend(orient="bottom", columns=len(names) + 2)
+    shown = [*(names if shown is None else shown), DENSE, ORIGINAL]
+    legend = alt.Legend(orient="bottom", columns=len(shown), values=shown)
     return alt.Color("who:N", title=None, scale=scale, legend=legend)
 
 
@@ -113,7 +114,6 @@ def mantowsky(table: Path) -> alt.ConcatChart:
     """Return calibration and heat maps against accuracy, one mark per training."""
     frame = means(table)
     names = {"weight": "single weights", "filter": "filters, L1", "hrank": "filters, H-Rank"}
-    color = colors(list(names.values()))
     shape = alt.Shape(
         "ratio:N",
         title=None,
@@ -136,12 +136,15 @@ def mantowsky(table: Path) -> alt.ConcatChart:
                 "hcc": row["saliency.hcc@clean"],
             }
         )
+    drawn = {row["who"] for row in rows}
+    color = colors(list(names.values()), [name for name in names.values() if name in drawn])
     plots = []
     for column, title in (("ece", "ECE on clean images, %"), ("hcc", "HCC, Grad-CAM")):
         for model in dict.fromkeys(row["model"] for row in rows):
             own = [row for row in rows if row["model"] == model and row[column] is not None]
-            x = alt.X("accuracy:Q", title=f"{model}: accuracy, %", scale=alt.Scale(zero=False))
-            y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=False))
+            free = alt.Scale(zero=False, padding=8)
+            x = alt.X("accuracy:Q", title=f"{model}: accuracy, %", scale=free)
+            y = alt.Y(f"{column}:Q", title=title, scale=free)
             plots.append(drawing(own, x, y, color, shape))
     return alt.concat(*plots, columns=2)
 

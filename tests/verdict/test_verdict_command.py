@@ -78,6 +78,20 @@ def test_markdown_is_a_table_with_notes(folder: Path, capsys: pytest.CaptureFixt
     assert any(cell.strip().startswith(("for ", "against ")) for cell in "".join(table).split("|"))
 
 
+def test_a_network_is_called_by_its_run_only_where_there_are_several(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Claims on detectors have no run here, which is none to tell apart.
+    rows = [
+        line
+        for line in lines_of(capsys, str(folder), "--paper", "mantowsky2023", "--markdown")
+        if re.match(r"\| B\d+", line)
+    ]
+    assert {line.split(" | ")[3] for line in rows if "detector" in line} == {"all networks"}
+    assert any(" | net | " in line for line in rows)
+    assert not any("net of " in line for line in rows)
+
+
 def test_an_unknown_paper_is_refused_with_the_nearest_name(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

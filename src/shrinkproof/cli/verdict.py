@@ -118,13 +118,14 @@ def _print_test(
     from shrinkproof.verdict.showing import (
         amount,
         ends,
+        has_one_run,
         notes_of,
         p_text,
         place_of,
     )
 
     _print_text(console, f"control: {test}" if is_control else test, 2)
-    is_one = len({outcome.run for outcome in outcomes}) < 2
+    is_one = has_one_run(outcomes)
     shown = [outcome for outcome in outcomes if outcome.verdict != _APART]
     if shown:
         rows = [

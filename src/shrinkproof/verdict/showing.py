@@ -63,6 +63,11 @@ def place_of(outcome: Outcome, *, is_one_run: bool) -> str:
     return where if is_one_run or not outcome.run else f"{where} of {outcome.run}"
 
 
+def has_one_run(outcomes: Iterable[Outcome]) -> bool:
+    """Return whether no two runs are spoken of; an outcome of none, where data lack, counts not."""
+    return len({outcome.run for outcome in outcomes if outcome.run}) < 2
+
+
 def numbered(reasons: Iterable[str]) -> dict[str, int]:
     """Return reason -> number of its note, in the order in which reasons come."""
     reasons = dict.fromkeys(reasons)
@@ -133,7 +138,7 @@ def _table(
     paper: Paper, outcomes: Sequence[Outcome], notes: Mapping[str, int], *, has_claims: bool
 ) -> list[str]:
     """Return a table with a row per outcome; where wanted the first one of a claim states it."""
-    is_one = len({outcome.run for outcome in outcomes}) < 2
+    is_one = has_one_run(outcomes)
     rows = [("claim", "published", "test", "where", "ours (95 %)", "p", "verdict", "notes")]
     for claim, found in by_claim(paper, outcomes):
         for position, outcome in enumerate(found):
