@@ -200,13 +200,6 @@ class Trains(Protocol):
         ...
 
 
-def recovery_of(step: Compressor) -> tuple[Compressor, ...]:
-    """Return what a dense control runs in place of a step; nothing for pure compression."""
-    if step.role is Role.RECOVER:
-        return (step,)
-    return step.recovery if isinstance(step, Trains) else ()
-
-
 class Criterion(Protocol):
     """Score single weights; the lowest scores go first."""
 

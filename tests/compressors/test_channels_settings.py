@@ -6,7 +6,8 @@ import pytest
 from shrinkproof.compressors.channels import ChannelPruning
 from shrinkproof.compressors.channels.target import Target
 from shrinkproof.compressors.finetune import FineTuning
-from shrinkproof.protocols import Role, recovery_of
+from shrinkproof.compressors.recipe import recovery_of
+from shrinkproof.protocols import Role
 from shrinkproof.registry import fields_of
 from shrinkproof.training.settings import Training
 

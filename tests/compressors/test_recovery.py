@@ -10,11 +10,11 @@ from torch import nn
 from shrinkproof.compressors.cluster import Clustering
 from shrinkproof.compressors.finetune import FineTuning
 from shrinkproof.compressors.recalibrate import Recalibration
-from shrinkproof.compressors.recipe import Recipe
+from shrinkproof.compressors.recipe import Recipe, recovery_of
 from shrinkproof.compressors.reinitialize import Reinitialization
 from shrinkproof.compressors.weights import WeightPruning
 from shrinkproof.errors import CompressionError, ModelError
-from shrinkproof.protocols import Needs, recovery_of
+from shrinkproof.protocols import Needs
 from shrinkproof.registry import fields_of
 from shrinkproof.training.settings import Distillation, Training
 

@@ -16,10 +16,10 @@ from shrinkproof.compressors.constraint import Mask, constraints_of
 from shrinkproof.compressors.criteria import CRITERIA
 from shrinkproof.compressors.finetune import FineTuning
 from shrinkproof.compressors.lowest import lowest, lowest_of
-from shrinkproof.compressors.recipe import Recipe
+from shrinkproof.compressors.recipe import Recipe, recovery_of
 from shrinkproof.compressors.weights import WeightPruning
 from shrinkproof.errors import CompressionError
-from shrinkproof.protocols import Needs, Trains, recovery_of
+from shrinkproof.protocols import Needs, Trains
 from shrinkproof.training import checkpoint
 from shrinkproof.training.settings import Distillation, Training
 

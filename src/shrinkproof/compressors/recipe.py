@@ -15,12 +15,19 @@ import pydantic
 from shrinkproof.compressors import COMPRESSORS
 from shrinkproof.compressors.order import order_problem
 from shrinkproof.errors import CompressionError, ModelError
-from shrinkproof.protocols import Compressor, Context, Needs, Role, recovery_of
+from shrinkproof.protocols import Compressor, Context, Needs, Role, Trains
 from shrinkproof.records import Change, Json
 from shrinkproof.registry import identity_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def recovery_of(step: Compressor) -> tuple[Compressor, ...]:
+    """Return what a dense control runs in place of a step; nothing for pure compression."""
+    if step.role is Role.RECOVER:
+        return (step,)
+    return step.recovery if isinstance(step, Trains) else ()
 
 
 @dataclass(frozen=True)
