@@ -62,13 +62,15 @@ def test_order_and_ties_stay(logits: np.ndarray) -> None:
 
 
 @settings(max_examples=40)
+@example(np.array([[7.4703771e-11, 7.4703764e-11]], np.float32))
 @given(LOGITS)
 def test_no_logit_moves_further_than_stated(logits: np.ndarray) -> None:
     again = decode(encode(logits)).astype(np.float64)
     exact = logits.astype(np.float64)
     top = exact.max(axis=1, keepdims=True)
     below = np.minimum(top - exact, LARGEST)
-    single = 2.0**-23 * np.maximum(np.abs(exact), np.abs(top))
+    # What comes back is rounded once, and may be larger than both where both are near 0.
+    single = 2.0**-23 * np.maximum(np.maximum(np.abs(exact), np.abs(top)), np.abs(again))
     moved = np.abs(again - (top - below))
     assert (moved <= np.maximum(below / 2048, 2.0**-24) + single).all()
 
