@@ -36,7 +36,9 @@ def judged(study: str, claim: str, network: str) -> float:
         for row in cells
         if len(row) > 6 and re.match(rf"{claim}\b", row[1]) and row[4].split(" ")[0] == network
     )
-    return float(re.match(r"[-+]?[\d.]+", ours).group())  # type: ignore[union-attr]
+    number = re.match(r"[-+]?[\d.]+", ours)
+    assert number, ours
+    return float(number.group())
 
 
 class Network:
